@@ -1,0 +1,36 @@
+"""Two habits of both clients: how they try again, and how they do several things at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
+#: The longest wait between two tries, in seconds; the first one is about a fifth of a second.
+LONGEST_WAIT = 5.0
+
+T = TypeVar("T")
+
+
+def retrying(retries: int, worth_it: Callable[[BaseException], bool]) -> AsyncRetrying:
+    """One try and up to `retries` more of what is worth it; the last error is raised as it is."""
+    return AsyncRetrying(
+        stop=stop_after_attempt(retries + 1),
+        wait=wait_exponential_jitter(initial=0.2, max=LONGEST_WAIT, jitter=0.1),
+        retry=retry_if_exception(worth_it),
+        reraise=True,
+    )
+
+
+async def together(work: Iterable[Coroutine[None, None, T]]) -> list[T]:
+    """The results in order; when one fails the others are stopped and its error is raised, alone."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in work]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]

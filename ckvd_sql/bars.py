@@ -1,0 +1,244 @@
+"""Bars as Arrow: the schema, archive CSV and REST JSON into record batches, and what makes a day sound.
+
+One time unit and one schema from parser to file to SQL. What is not exactly bars of the asked series and period
+raises `MalformedDataError`; nothing is invented or repaired. No clock, no disk, no network here.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+import zlib
+from datetime import date
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from ckvd_sql.errors import MalformedDataError
+from ckvd_sql.market import DAY, Month, day_of, day_start
+
+if TYPE_CHECKING:
+    from ckvd_sql.market import Period, Series
+
+INSTANT = pa.timestamp("us", tz="UTC")
+
+#: The columns of a day file. `symbol` and `source` are not stored: the path and the scan know them.
+BAR_SCHEMA = pa.schema(
+    [
+        pa.field(name, kind, nullable=False)
+        for name, kind in (
+            ("open_time", INSTANT),
+            ("open", pa.float64()),
+            ("high", pa.float64()),
+            ("low", pa.float64()),
+            ("close", pa.float64()),
+            ("volume", pa.float64()),
+            ("close_time", INSTANT),
+            ("quote_volume", pa.float64()),
+            ("trades", pa.int64()),
+            ("taker_buy_volume", pa.float64()),
+            ("taker_buy_quote_volume", pa.float64()),
+        )
+    ]
+)
+
+NO_BARS = pa.RecordBatch.from_pylist([], schema=BAR_SCHEMA)
+
+_COLUMNS = len(BAR_SCHEMA) + 1  # a twelfth column is there in every source, and ignored
+_TIMES = ("open_time", "close_time")
+_RAW_TYPES = {field.name: pa.int64() if field.name in _TIMES else field.type for field in BAR_SCHEMA}
+
+#: Values from here on are microseconds (1973-03-03), below it milliseconds (the year 5138).
+_MICROSECONDS_FROM = 10**14
+_EARLIEST = day_start(date(2009, 1, 1))
+_LATEST = day_start(date(2100, 1, 1))
+
+#: What a row may take as CSV text, generously; it bounds what a zip may unpack to.
+_MAX_ROW_BYTES = 400
+
+
+def read_archive(data: bytes, series: Series, period: Period, url: str) -> dict[date, pa.RecordBatch]:
+    """The bars of a daily or monthly zip, by UTC day. Days without a bar are not in the answer.
+
+    Raises:
+        MalformedDataError: The zip is torn, holds another file, or its text is not bars of this period.
+    """
+    text = _unzip(data, f"{series.archive_stem(period)}.csv", _row_limit(series, period) * _MAX_ROW_BYTES, url)
+    days = _by_day(_sound(_read_csv(text, url), url))
+    first, last = (period.first, period.last) if isinstance(period, Month) else (period, period)
+    strange = [day for day in days if not first <= day <= last]
+    if strange and not series.interval.coarse:
+        raise MalformedDataError(f"{url} holds bars of {strange[0]}, which is not in {period}", url=url)
+    # A long bar may reach over the month's end; the month in which it opens has it.
+    return {day: bars for day, bars in days.items() if first <= day <= last}
+
+
+def read_rest(body: bytes, url: str) -> pa.RecordBatch:
+    """The bars of a REST answer, sorted. Raises `MalformedDataError` where it is not rows of bars."""
+    try:
+        rows = json.loads(body)
+        if not isinstance(rows, list):
+            raise TypeError("not a list of rows")  # noqa: TRY301
+        if not rows:
+            return NO_BARS
+        columns = list(zip(*rows, strict=True))
+        if len(columns) != _COLUMNS:
+            raise ValueError(f"{len(columns)} fields in a row")  # noqa: TRY301
+        raw = {name: _strict(column, kind) for (name, kind), column in zip(_RAW_TYPES.items(), columns, strict=False)}
+    except (ValueError, TypeError, OverflowError, RecursionError, pa.ArrowException) as error:
+        raise MalformedDataError(f"{url} did not answer with rows of klines: {error}", url=url) from error
+    return _sound(raw, url)
+
+
+def read_bars(body: bytes, url: str, start: int, end: int) -> pa.RecordBatch:
+    """`read_rest`, refusing rows that open outside `[start, end)`."""
+    bars = read_rest(body, url)
+    if bars.num_rows and not (start <= opens(bars)[0] and opens(bars)[-1] < end):
+        raise MalformedDataError(f"{url} answered with klines that were not asked for", url=url)
+    return bars
+
+
+def opens(bars: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """The open times as microseconds since the epoch, without a copy."""
+    return _integers(bars.column("open_time"))
+
+
+def closes(bars: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """The close times as microseconds since the epoch, without a copy."""
+    return _integers(bars.column("close_time"))
+
+
+def within(bars: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
+    """The rows that open in `[start, end)`, without a copy. The rows must be sorted."""
+    first, last = np.searchsorted(opens(bars), (start, end))
+    return bars.slice(int(first), max(0, int(last - first)))
+
+
+def closed(bars: pa.RecordBatch, now: int) -> pa.RecordBatch:
+    """The rows whose close time has passed."""
+    return bars.filter(pa.array(closes(bars) < now))
+
+
+def split(bars: pa.RecordBatch) -> dict[date, pa.RecordBatch]:
+    """Sorted bars by the UTC day of their open time."""
+    return _by_day(bars)
+
+
+def _integers(column: pa.Array) -> npt.NDArray[np.int64]:
+    values: npt.NDArray[np.int64] = column.view(pa.int64()).to_numpy(zero_copy_only=True)
+    return values
+
+
+def _row_limit(series: Series, period: Period) -> int:
+    """More rows than a sound archive of the period has: the grid's, twice over, for off-grid restarts."""
+    first, last = (period.first, period.last) if isinstance(period, Month) else (period, period)
+    return 2 * len(series.interval.slots(day_start(first), day_start(last) + DAY)) + 100
+
+
+def _unzip(data: bytes, member: str, limit: int, url: str) -> bytes:
+    """The one member that the zip must have, unpacked in memory and never beyond `limit` bytes."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if archive.namelist() != [member]:
+                raise MalformedDataError(f"{url} should hold {member} alone, not {archive.namelist()[:3]}", url=url)
+            with archive.open(member) as file:
+                text = file.read(limit + 1)
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ) as error:
+        raise MalformedDataError(f"{url} is not a sound zip: {error}", url=url) from error
+    if len(text) > limit:
+        raise MalformedDataError(f"{url} unpacks to more than {limit} bytes, too much for its bars", url=url)
+    return text
+
+
+def _read_csv(text: bytes, url: str) -> dict[str, pa.Array]:
+    """The raw columns of an archive's CSV. A header is told by its first byte: files get re-uploaded with one."""
+    text = text.lstrip()
+    names = [*_RAW_TYPES, "ignore"]
+    if not text:
+        return {name: pa.array([], kind) for name, kind in _RAW_TYPES.items()}
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(text),
+            read_options=csv.ReadOptions(
+                column_names=names,
+                skip_rows=0 if text[:1].isdigit() else 1,
+                use_threads=False,
+                block_size=max(len(text), 1),
+            ),
+            parse_options=csv.ParseOptions(quote_char=False),
+            convert_options=csv.ConvertOptions(
+                column_types=_RAW_TYPES, include_columns=list(_RAW_TYPES), null_values=[], check_utf8=False
+            ),
+        )
+    except pa.ArrowException as error:
+        raise MalformedDataError(f"{url} is not CSV of klines: {error}", url=url) from error
+    return {name: table.column(name).combine_chunks() for name in _RAW_TYPES}
+
+
+def _strict(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
+    """A JSON column: numbers for times and counts, decimal text for the rest, as Binance writes them."""
+    if kind == pa.int64():
+        if not all(type(value) is int for value in values):
+            raise TypeError("a time or count is not a whole number")
+        return pa.array(values, kind)
+    return pa.array(values, pa.string()).cast(kind)
+
+
+def _sound(raw: dict[str, pa.Array], url: str) -> pa.RecordBatch:
+    """Raw columns as bars: one time unit, sorted, each open time once, every number finite."""
+    opened = _microseconds(raw["open_time"], 0)
+    ended = _microseconds(raw["close_time"], 999)
+    if len(opened) == 0:
+        return NO_BARS
+    if opened.min() < _EARLIEST or opened.max() >= _LATEST:
+        raise MalformedDataError(f"{url} has open times that are no times", url=url)
+    columns = raw | {"open_time": pa.array(opened).cast(INSTANT), "close_time": pa.array(ended).cast(INSTANT)}
+    arrays = [columns[name] for name in BAR_SCHEMA.names]
+    for name, array in zip(BAR_SCHEMA.names, arrays, strict=True):
+        if array.null_count or (pa.types.is_floating(array.type) and not pc.all(pc.is_finite(array)).as_py()):
+            raise MalformedDataError(f"{url} has a {name} that is no number", url=url)
+    bars = pa.RecordBatch.from_arrays(arrays, schema=BAR_SCHEMA)
+    steps = np.diff(opened)
+    return bars if (steps > 0).all() else _unique(bars, url)
+
+
+def _microseconds(column: pa.Array, tail: int) -> npt.NDArray[np.int64]:
+    """Times in microseconds, each value's unit told by its magnitude; `tail` completes a millisecond."""
+    values = column.to_numpy()
+    micros: npt.NDArray[np.int64] = np.where(values < _MICROSECONDS_FROM, values * 1000 + tail, values)
+    return micros
+
+
+def _unique(bars: pa.RecordBatch, url: str) -> pa.RecordBatch:
+    """Bars sorted by open time without exact duplicates; two different rows for one open time are refused."""
+    bars = bars.take(pc.sort_indices(bars.column("open_time")))
+    again = np.flatnonzero(np.diff(opens(bars)) == 0)
+    if len(again) == 0:
+        return bars
+    if not bars.take(pa.array(again)).equals(bars.take(pa.array(again + 1))):
+        raise MalformedDataError(f"{url} has different rows for one open time", url=url)
+    keep = np.ones(bars.num_rows, dtype=bool)
+    keep[again + 1] = False
+    return bars.filter(pa.array(keep))
+
+
+def _by_day(bars: pa.RecordBatch) -> dict[date, pa.RecordBatch]:
+    if bars.num_rows == 0:
+        return {}
+    numbers = opens(bars) // DAY
+    bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), bars.num_rows]
+    return {day_of(int(numbers[first]) * DAY): bars.slice(first, last - first) for first, last in pairwise(bounds)}

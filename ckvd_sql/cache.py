@@ -1,0 +1,268 @@
+"""The day store: one Arrow IPC file per series and UTC day, complete or not there at all.
+
+`{root}/binance/{market}/{symbol}/{interval}/{date}.arrow`, uncompressed, so that a mapped file is a record batch
+without a copy. A file says in its schema metadata what it holds and where that came from; what does not read back
+as exactly that is damaged and no answer. This module decides nothing about what to fetch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+import os
+import zlib
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from filelock import AsyncFileLock
+from pyarrow import ipc
+
+from ckvd_sql.bars import BAR_SCHEMA, opens
+from ckvd_sql.errors import CacheError
+from ckvd_sql.market import DAY, INTERVALS, PROVIDER, Market, Series, day_start, moment_of, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from ckvd_sql.market import Period
+
+FORMAT = "1"
+SUFFIX = ".arrow"
+
+_MAGIC = b"ARROW1"
+_STREAM_AT = 8  # the magic and its padding; from here on the file is an IPC stream
+_LOCKS = 256  # lock files are shared by hash, so that their number stays bounded
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a day's bars came from.
+
+    Attributes:
+        source: `vision` or `rest`.
+        url: What was asked.
+        sha256: The archive's SHA-256 in hex; empty for REST.
+        fetched_at: When, in microseconds since the epoch.
+    """
+
+    source: str
+    url: str
+    sha256: str
+    fetched_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayFile:
+    """A day file and what it says of itself; `size` is in bytes."""
+
+    series: Series
+    day: date
+    path: Path
+    rows: int
+    size: int
+    provenance: Provenance
+
+
+class DayStore:
+    """The day files below one folder. Safe for any number of threads and processes.
+
+    Args:
+        root: The cache folder; it is made when the first day is written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, series: Series) -> Path:
+        """The folder of a series' day files."""
+        return self.root / series.key
+
+    def path(self, series: Series, day: date) -> Path:
+        """Where a day's file is, or would be."""
+        return self.folder(series) / f"{day}{SUFFIX}"
+
+    def days(self, series: Series) -> set[date]:
+        """The days that have a file, unread."""
+        try:
+            names = os.listdir(self.folder(series))  # noqa: PTH208 (names are all that is wanted)
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+        return {day for name in names if (day := _day_of(name))}
+
+    def knows(self, series: Series) -> bool:
+        """Whether any day of the series is here with a bar in it."""
+        return any(self.describe(series, day).rows for day in self.days(series))
+
+    def read(self, series: Series, day: date) -> pa.RecordBatch:
+        """A day's bars, mapped: the batch's memory is the file's.
+
+        Raises:
+            FileNotFoundError: The day is not here.
+            CacheError: The file is torn, foreign, damaged or another day's.
+        """
+        path = self.path(series, day)
+        mapped = _map(path)
+        try:
+            messages = pa.BufferReader(mapped.slice(_STREAM_AT))
+            schema = ipc.read_schema(ipc.read_message(messages))
+            rows = int(_expected(schema, series, day)[b"ckvd.rows"])
+            bars = ipc.read_record_batch(ipc.read_message(messages), schema)
+            if bars.num_rows != rows:
+                raise ValueError(f"it has {bars.num_rows} rows and says {rows}")  # noqa: TRY301
+            times = opens(bars)
+            if rows and not (day_start(day) <= times[0] <= times[-1] < day_start(day) + DAY):
+                raise ValueError("its bars are of another day")  # noqa: TRY301
+        except (ValueError, KeyError, EOFError, OSError, TypeError, pa.ArrowException) as error:
+            raise CacheError(f"day file {path} can't be used: {error}", str(path)) from error
+        return bars.replace_schema_metadata(None)
+
+    def describe(self, series: Series, day: date) -> DayFile:
+        """What a day's file says of itself, read from its head. Raises as `read` does."""
+        path = self.path(series, day)
+        mapped = _map(path)
+        try:
+            schema = ipc.read_schema(ipc.read_message(pa.BufferReader(mapped.slice(_STREAM_AT))))
+            said = {key.decode(): value.decode() for key, value in _expected(schema, series, day).items()}
+            provenance = Provenance(
+                said["ckvd.source"],
+                said["ckvd.url"],
+                said["ckvd.sha256"],
+                parse_time(said["ckvd.fetched_at"], "fetched_at"),
+            )
+            return DayFile(series, day, path, int(said["ckvd.rows"]), mapped.size, provenance)
+        except (ValueError, KeyError, EOFError, OSError, TypeError, pa.ArrowException) as error:
+            raise CacheError(f"day file {path} can't be used: {error}", str(path)) from error
+
+    def write(self, series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> None:
+        """Keep a complete day. The file appears whole or not at all. Raises `OSError` where the disk refuses."""
+        metadata = {
+            "ckvd.format": FORMAT,
+            "ckvd.series": series.key,
+            "ckvd.date": str(day),
+            "ckvd.source": provenance.source,
+            "ckvd.url": provenance.url,
+            "ckvd.sha256": provenance.sha256,
+            "ckvd.fetched_at": moment_of(provenance.fetched_at).isoformat(),
+            "ckvd.rows": str(bars.num_rows),
+            "ckvd.body": body_hash(bars),
+        }
+        sink = pa.BufferOutputStream()
+        with ipc.new_file(sink, BAR_SCHEMA.with_metadata(metadata)) as writer:
+            writer.write_batch(bars)
+        _write_whole(self.path(series, day), sink.getvalue())
+
+    def set_aside(self, series: Series, day: date) -> None:
+        """Move a damaged file out of the way, so that the day can be fetched again. One is kept for a look."""
+        path = self.path(series, day)
+        with contextlib.suppress(OSError):
+            path.replace(path.with_suffix(".damaged"))
+
+    def listed(self, series: Series) -> int | None:
+        """The open time of the series' first bar, where it has been learnt."""
+        try:
+            return parse_time(self._listing(series).read_text(), "listed")
+        except (OSError, ValueError):
+            return None
+
+    def remember_listed(self, series: Series, first_open: int) -> None:
+        """Note the open time of the series' first bar, so that the days before it are never asked for."""
+        with contextlib.suppress(OSError):  # what can't be noted is asked again
+            _write_whole(self._listing(series), moment_of(first_open).isoformat().encode())
+
+    def series(self) -> Iterator[Series]:
+        """Every series that has a folder, in order, from the folders' names alone."""
+        provider = self.root / PROVIDER
+        for market in Market:
+            for symbol in _folders(provider / market.value):
+                names = _folders(provider / market.value / symbol)
+                yield from (Series(market, symbol, interval) for name, interval in INTERVALS.items() if name in names)
+
+    def lock(self, series: Series, period: Period) -> AbstractAsyncContextManager[object]:
+        """One fetcher at a time for a period of a series, among all threads and processes on this cache.
+
+        Where the folder can't be written, nothing can be shared, and the lock is an empty one.
+        """
+        folder = self.root / ".locks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            name = f"{zlib.crc32(f'{series.key}/{period}'.encode()) % _LOCKS:03d}.lock"
+            if not os.access(folder, os.W_OK):
+                return contextlib.nullcontext()
+        except OSError:
+            return contextlib.nullcontext()
+        return AsyncFileLock(folder / name, poll_interval=0.02)
+
+    def _listing(self, series: Series) -> Path:
+        return self.folder(series) / ".listed"
+
+
+def body_hash(bars: pa.RecordBatch) -> str:
+    """SHA-256 of the values, column after column; every column is eight bytes a row."""
+    digest = hashlib.sha256()
+    for column in bars.columns:
+        digest.update(column.view(pa.int64()).to_numpy(zero_copy_only=True))
+    return digest.hexdigest()
+
+
+def _map(path: Path) -> pa.Buffer:
+    """A day file's bytes, mapped, with a first look at both ends."""
+    try:
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise CacheError(f"day file {path} can't be read: {error}", str(path)) from error
+    if mapped[: len(_MAGIC)] != _MAGIC or mapped[-len(_MAGIC) :] != _MAGIC:
+        raise CacheError(f"day file {path} can't be used: it is not a whole Arrow file", str(path))
+    return pa.py_buffer(mapped)
+
+
+def _expected(schema: pa.Schema, series: Series, day: date) -> dict[bytes, bytes]:
+    """A day file's metadata, if it is this day's and in this format."""
+    metadata: dict[bytes, bytes] = schema.metadata or {}
+    found = tuple(metadata.get(key, b"").decode() for key in (b"ckvd.format", b"ckvd.series", b"ckvd.date"))
+    wanted = (FORMAT, series.key, str(day))
+    if found != wanted:
+        raise ValueError(f"it says it is {' '.join(found).strip() or 'nothing'}, not {' '.join(wanted)}")
+    if not schema.equals(BAR_SCHEMA):
+        raise ValueError("its columns are not those of a day file")
+    return metadata
+
+
+def _write_whole(path: Path, data: pa.Buffer | bytes) -> None:
+    """Write through a temporary name that is the same each time, so that a killed writer leaves at most one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _day_of(name: str) -> date | None:
+    stem, dot, ending = name.partition(".")
+    if dot + ending != SUFFIX or len(stem) != len("2024-01-01"):
+        return None
+    try:
+        return date.fromisoformat(stem)
+    except ValueError:
+        return None
+
+
+def _folders(path: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in os.scandir(path) if entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,140 @@
+"""The face towards Arrow: a query as a `pyarrow.dataset.Dataset` that reads nothing before it is scanned.
+
+DuckDB accepts a subclass of `Dataset` and calls `scanner(columns=, filter=)` once a scan. It takes the filter out
+of its own plan, so the rows that come back must be exactly those for which it is true. Days that the filter rules
+out are neither read nor fetched. Nothing here knows SQL.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from ckvd_sql.bars import BAR_SCHEMA
+from ckvd_sql.pruning import Pruning
+from ckvd_sql.stream import reader
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
+
+    from ckvd_sql.fcp import Resolver, Step
+    from ckvd_sql.query import Query
+
+WORD = pa.dictionary(pa.int8(), pa.string())
+
+#: The columns of `ckvd_klines`. The two words are the same all through a batch, hence dictionaries.
+KLINES_SCHEMA = pa.schema(
+    [pa.field("symbol", WORD, nullable=False), *BAR_SCHEMA, pa.field("source", WORD, nullable=False)]
+)
+
+Scan = Callable[[Sequence[str], "pc.Expression | None"], Iterator[pa.RecordBatch]]
+
+
+class LazyDataset(ds.Dataset):  # type: ignore[misc]
+    """A dataset whose rows are made when it is scanned.
+
+    Args:
+        schema: The columns.
+        scan: Gives the batches of the named columns, the rows for which the filter is true; it is called once a
+            scan, in whichever thread scans, and closed when the reader is.
+    """
+
+    def __new__(cls, *_: Any) -> LazyDataset:  # noqa: PYI034 (Dataset's own constructor refuses)
+        """Make the object past `Dataset.__init__`, which is for pyarrow's own datasets."""
+        made: LazyDataset = ds.Dataset.__new__(cls)
+        return made
+
+    def __init__(self, schema: pa.Schema, scan: Scan) -> None:
+        self._lazy_schema = schema
+        self._scan = scan
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns."""
+        return self._lazy_schema
+
+    def scanner(
+        self,
+        columns: list[str] | None = None,
+        filter: pc.Expression | None = None,  # noqa: A002 (the name that pyarrow and DuckDB use)
+        **_: Any,
+    ) -> LazyScanner:
+        """One scan: these columns, the rows for which the filter is true."""
+        names = self._lazy_schema.names if columns is None else columns
+        schema = pa.schema([self._lazy_schema.field(name) for name in names])
+        return LazyScanner(schema, functools.partial(self._scan, names, filter))
+
+
+class LazyScanner:
+    """What DuckDB and pyarrow ask of a scanner."""
+
+    def __init__(self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> None:
+        self.projected_schema = schema
+        self._batches = batches
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """The scan as a stream."""
+        return reader(self.projected_schema, self._batches())
+
+    def to_table(self) -> pa.Table:
+        """The scan as a table."""
+        return self.to_reader().read_all()
+
+
+def rows_dataset(schema: pa.Schema, rows: Callable[[], Iterable[dict[str, Any]]]) -> LazyDataset:
+    """A dataset of a few rows that are made when it is scanned."""
+
+    def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[pa.RecordBatch]:
+        table = pa.Table.from_pylist(list(rows()), schema=schema)
+        if filter_ is not None:
+            table = table.filter(filter_)
+        yield from table.select(list(columns)).to_batches()
+
+    return LazyDataset(schema, scan)
+
+
+def klines_dataset(resolver: Resolver, ask: Callable[[], Query]) -> LazyDataset:
+    """The bars of a query. It is asked for at each scan, so that an end of now is that scan's now."""
+
+    def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[pa.RecordBatch]:
+        pruning = Pruning(filter_, KLINES_SCHEMA, lambda series: {"symbol": series.symbol})
+        for step in resolver.stream(ask(), pruning.wanted):
+            batch = labelled(step)
+            if not pruning.covers(step.series, step.day):
+                batch = batch.filter(filter_)
+            if batch.num_rows:
+                yield batch.select(list(columns))
+
+    return LazyDataset(KLINES_SCHEMA, scan)
+
+
+def labelled(step: Step) -> pa.RecordBatch:
+    """A step's bars with the two columns that day files do not store; nothing is copied."""
+    rows = step.bars.num_rows
+    arrays = [word(step.series.symbol, rows), *step.bars.columns, word(step.source, rows)]
+    return pa.RecordBatch.from_arrays(arrays, schema=KLINES_SCHEMA)
+
+
+def word(text: str, rows: int) -> pa.DictionaryArray:
+    """One word, `rows` times over."""
+    return pa.DictionaryArray.from_arrays(_zeros(rows), _dictionary(text))
+
+
+@functools.lru_cache(maxsize=1024)
+def _dictionary(text: str) -> pa.Array:
+    return pa.array([text])
+
+
+@functools.lru_cache(maxsize=8)
+def _zero_block(rows: int) -> pa.Array:
+    return pa.array(np.zeros(rows, dtype=np.int8))
+
+
+def _zeros(rows: int) -> pa.Array:
+    """Zeros for `rows` rows out of a block that all batches share."""
+    return _zero_block(1 << max(rows - 1, 1).bit_length()).slice(0, rows)

@@ -1,0 +1,263 @@
+"""The failover control: where each UTC day of a query comes from, and the days in order.
+
+    cache  ->  archive (Vision)  ->  REST
+
+`plan` decides, from what is known without asking anybody: a day in the cache is read there; a closed day is
+fetched, archive first; a day that is not over comes from REST and is never kept; days before the first bar are
+nobody's. `Resolver.stream` carries the plan out, day by day in time order, fetching ahead by a bounded window.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from ckvd_sql.bars import closed, within
+from ckvd_sql.cache import DayStore
+from ckvd_sql.errors import CacheError, CkvdError, OfflineError, ProviderUnavailableError
+from ckvd_sql.fetch import DAYS_A_JOB, DayBars, Fetcher, Job
+from ckvd_sql.market import DAY, Month, day_start, spell_days
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+    from concurrent.futures import Future
+    from datetime import date
+
+    import pyarrow as pa
+
+    from ckvd_sql.market import Market, Series, Span
+    from ckvd_sql.query import Query
+    from ckvd_sql.rest import Symbol
+    from ckvd_sql.settings import Settings
+
+log = logging.getLogger("ckvd_sql")
+
+
+class Origin(StrEnum):
+    """Where a day would come from now."""
+
+    CACHE = "cache"
+    VISION = "vision"
+    REST = "rest"
+    UNLISTED = "unlisted"
+
+
+@dataclass(frozen=True, slots=True)
+class DayPlan:
+    """One day of a series and where it would come from."""
+
+    day: date
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive days of a plan that are read together, and the job that fetches those of them that lack."""
+
+    series: Series
+    days: tuple[date, ...]
+    job: Job | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A day as it comes out of the stream, its bars cut to the query."""
+
+    series: Series
+    day: date
+    bars: pa.RecordBatch
+    source: str
+
+
+def plan(
+    series: Series,
+    span: Span,
+    now: int,
+    *,
+    include_open: bool = False,
+    cached: Collection[date] = (),
+    first_open: int | None = None,
+) -> list[DayPlan]:
+    """Where each day of a range comes from. Pure: no network, no disk, no clock.
+
+    Args:
+        series: The series.
+        span: The range of open times, not beyond `now`.
+        now: The moment, in microseconds since the epoch.
+        include_open: Whether a bar that is still forming is wanted.
+        cached: The days that are in the cache.
+        first_open: The open time of the series' first bar, where it is known.
+    """
+    interval = series.interval
+    days = set(span.days(interval))
+    if interval.coarse:  # a long bar may open on a day that the known grid does not have
+        days |= {day for day in cached if span.start - DAY < day_start(day) < span.end}
+    return [
+        DayPlan(day, origin)
+        for day in sorted(days)
+        if (origin := _origin(series, day, now, include_open, cached, first_open))
+    ]
+
+
+def _origin(
+    series: Series, day: date, now: int, include_open: bool, cached: Collection[date], first_open: int | None
+) -> Origin | None:
+    """Where a day comes from; None where it can have no bar that is wanted."""
+    if day in cached:
+        return Origin.CACHE
+    closed_at = series.interval.closed_at(day)
+    if first_open is not None and closed_at <= first_open:
+        return Origin.UNLISTED
+    if closed_at <= now:
+        month_over = day_start(Month.of(day).next.first) <= now
+        return Origin.VISION if month_over or not series.interval.coarse else Origin.REST
+    first_close = series.interval.first_close(day)
+    return Origin.REST if include_open or (first_close is not None and first_close <= now) else None
+
+
+def blocks(series: Series, days: Iterable[DayPlan]) -> Iterator[Block]:
+    """A plan as blocks in time order, each with at most one job. Pure.
+
+    A whole month that lacks is one job, and so is every month of bars longer than a day. Other days go four by
+    four, aligned in their month, so that callers with different ranges still share their fetches.
+    """
+    for month, planned in groupby(days, key=lambda one: Month.of(one.day)):
+        of_month = list(planned)
+        if series.interval.coarse or _whole_month_lacks(month, of_month):
+            yield _month_block(series, month, of_month)
+            continue
+        for (origin, _), run in groupby(of_month, key=lambda one: (one.origin, (one.day.day - 1) // DAYS_A_JOB)):
+            same = tuple(one.day for one in run)
+            if origin is Origin.CACHE:
+                yield Block(series, same)
+            elif origin is Origin.VISION:
+                yield Block(series, same, Job(series, month, archived=same))
+            elif origin is Origin.REST:
+                yield Block(series, same, Job(series, month, live=same))
+
+
+def _whole_month_lacks(month: Month, days: list[DayPlan]) -> bool:
+    lacking = {one.day for one in days if one.origin is Origin.VISION}
+    nobodys = {one.day for one in days if one.origin is Origin.UNLISTED}
+    return bool(lacking) and lacking | nobodys == set(month.days())
+
+
+def _month_block(series: Series, month: Month, days: list[DayPlan]) -> Block:
+    archived = tuple(one.day for one in days if one.origin is Origin.VISION)
+    live = tuple(one.day for one in days if one.origin is Origin.REST)
+    job = Job(series, month, archived, live, monthly=bool(archived)) if archived or live else None
+    return Block(series, tuple(one.day for one in days if one.origin is not Origin.UNLISTED), job)
+
+
+class Resolver:
+    """The failover over one cache folder. Holds no connection; each stream has its own.
+
+    Args:
+        settings: Where things are, and how hard to try.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = DayStore(settings.cache_dir)
+
+    def plan(self, query: Query, series: Series) -> list[DayPlan]:
+        """The plan of one series of a query, from the cache's file names alone."""
+        return plan(
+            series,
+            query.span,
+            query.now,
+            include_open=query.include_open,
+            cached=self.store.days(series),
+            first_open=self.store.listed(series),
+        )
+
+    def stream(
+        self,
+        query: Query,
+        wanted: Callable[[Series, list[date]], set[date]] | None = None,
+        on_error: Callable[[Job, CkvdError], None] | None = None,
+    ) -> Iterator[Step]:
+        """The query's days in order, symbol by symbol, each cut to the query. Closing it ends all fetching.
+
+        Args:
+            query: What is asked.
+            wanted: Chooses the days of a plan that are needed after all.
+            on_error: Told of a job that failed, whose days are then passed over; without it the error is raised.
+
+        Raises:
+            CkvdError: A day can't be had. The days before it have been yielded, and are cached.
+        """
+        work: list[Block] = []
+        for series in query.series():
+            days = self.plan(query, series)
+            if wanted:
+                chosen = wanted(series, [one.day for one in days])
+                days = [one for one in days if one.day in chosen]
+            work.extend(blocks(series, days))
+        jobs = [block.job for block in work if block.job]
+        with Fetcher(self.settings, self.store, query.now, {job.month for job in jobs}) as fetcher:
+            ahead = self._ahead(fetcher, jobs)
+            for block in work:
+                got: dict[date, DayBars] = {}
+                if block.job:
+                    try:
+                        got = next(ahead).result()
+                    except CkvdError as error:
+                        if on_error is None:
+                            raise _naming(error, block.job, work) from error
+                        on_error(block.job, error)
+                        continue
+                for day in sorted({*block.days, *got}):
+                    yield self._cut(query, block.series, got.get(day) or self._cached(block.series, day, fetcher))
+
+    def symbols(self, market: Market) -> list[Symbol]:
+        """The symbols of a market, from the exchange."""
+        with Fetcher(self.settings, self.store, self.settings.clock(), ()) as fetcher:
+            return fetcher.symbols(market)
+
+    def _ahead(self, fetcher: Fetcher, jobs: Iterable[Job]) -> Iterator[Future[dict[date, DayBars]]]:
+        """The jobs' results in order, a bounded number of them under way. None begins before one is waited for."""
+        flying: deque[Future[dict[date, DayBars]]] = deque()
+        for job in jobs:
+            flying.append(fetcher.start(job))
+            if len(flying) > self.settings.concurrency // DAYS_A_JOB:
+                yield flying.popleft()
+        yield from flying
+
+    def _cached(self, series: Series, day: date, fetcher: Fetcher) -> DayBars:
+        """A day that the plan found in the cache. One that can't be read is set aside, and fetched again."""
+        try:
+            return DayBars(day, self.store.read(series, day), "cache")
+        except FileNotFoundError:
+            pass
+        except CacheError as error:
+            if self.settings.offline:
+                raise
+            log.warning("%s; it is set aside and fetched again", error)
+            self.store.set_aside(series, day)
+        return fetcher.start(Job(series, Month.of(day), archived=(day,))).result()[day]
+
+    def _cut(self, query: Query, series: Series, whole: DayBars) -> Step:
+        bars, begin = whole.bars, day_start(whole.day)
+        if begin < query.span.start or begin + DAY > query.span.end:
+            bars = within(bars, query.span.start, query.span.end)
+        if not query.include_open and series.interval.closed_at(whole.day) > query.now:
+            bars = closed(bars, query.now)
+        return Step(series, whole.day, bars, whole.source)
+
+
+def _naming(error: CkvdError, failed: Job, work: list[Block]) -> CkvdError:
+    """The error, saying which days of this series lack from here on where no source could be reached."""
+    lacking = [day for block in work if block.job and block.series == failed.series for day in block.job.days]
+    days = [day for day in lacking if day >= failed.days[0]]
+    if isinstance(error, ProviderUnavailableError):
+        message = f"{error}; days of {failed.series} that lack: {spell_days(days)}"
+        return ProviderUnavailableError(message, url=error.url, status=error.status, days=days)
+    if isinstance(error, OfflineError):
+        message = f"the network is switched off (CKVD_OFFLINE); days of {failed.series} that lack: {spell_days(days)}"
+        return OfflineError(message, days)
+    return error

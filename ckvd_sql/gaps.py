@@ -1,0 +1,78 @@
+"""Gaps: the bars that a series' grid has and its data lacks, as runs. Pure but for the days it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ckvd_sql.bars import opens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import pyarrow as pa
+
+    from ckvd_sql.market import Interval, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A run of grid bars without data: those that open in `[start, end)`, `count` of them."""
+
+    start: int
+    end: int
+    count: int
+
+
+def find_gaps(interval: Interval, span: Span, now: int, days: Iterable[pa.RecordBatch]) -> Iterator[Gap]:
+    """The gaps among the closed bars of a range, in order.
+
+    A bar that is off the grid stands for the grid bar in whose time it opens.
+
+    Args:
+        interval: The interval, whose grid counts.
+        span: The range.
+        now: The moment; a bar that closes later is not missed.
+        days: The bars of the range in order.
+    """
+    slots = interval.slots(span.start, span.end)
+    expected = slots.start
+    for bars in days:
+        for first, end in _runs(interval, bars):
+            if expected < first:
+                yield _gap(interval, expected, first)
+            expected = max(expected, end)
+    last = slots.stop
+    while last > expected and interval.opens(last) > now:
+        last -= 1
+    if expected < last:
+        yield _gap(interval, expected, last)
+
+
+def since_listing(interval: Interval, gap: Gap, first_open: int | None) -> Gap | None:
+    """What of a gap lies after the series' first bar; before it nothing lacks."""
+    if first_open is None or gap.start >= first_open:
+        return gap
+    listed = interval.slot(first_open)
+    end = interval.slot(gap.end)
+    return _gap(interval, listed, end) if listed < end else None
+
+
+def _runs(interval: Interval, bars: pa.RecordBatch) -> list[tuple[int, int]]:
+    """The grid slots that the bars stand for, as half-open runs without a gap."""
+    if bars.num_rows == 0:
+        return []
+    if interval.step is None:
+        slots = np.array([interval.slot(int(instant)) for instant in opens(bars)])
+    else:
+        slots = (opens(bars) - interval.phase) // interval.step
+    breaks = np.flatnonzero(np.diff(slots) > 1)
+    firsts = slots[np.concatenate(([0], breaks + 1))].tolist()
+    lasts = slots[np.concatenate((breaks, [len(slots) - 1]))].tolist()
+    return [(first, last + 1) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def _gap(interval: Interval, first: int, end: int) -> Gap:
+    return Gap(interval.opens(first), interval.opens(end), end - first)

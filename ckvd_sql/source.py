@@ -1,0 +1,192 @@
+"""The face towards DuckDB: `connect` and `register` put the SQL names on a connection.
+
+A call such as `ckvd_klines(...)` is a table macro over `query(<function>(<arguments as JSON>))`. DuckDB folds the
+function while it binds: it checks the arguments, makes a lazy dataset and returns the text of a SELECT over it.
+So EXPLAIN and CREATE VIEW read and ask nothing, and the optimizer pushes filters and columns into the scan.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import json
+import threading
+import weakref
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from duckdb.func import FunctionNullHandling
+
+from ckvd_sql.dataset import klines_dataset
+from ckvd_sql.errors import CkvdError
+from ckvd_sql.fcp import Resolver
+from ckvd_sql.market import parse_market
+from ckvd_sql.query import parse_query
+from ckvd_sql.settings import Settings
+from ckvd_sql.tables import cache_dataset, cache_days_dataset, gaps_dataset, plan_dataset, symbols_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pyarrow.dataset as ds
+    from duckdb import DuckDBPyConnection
+
+    from ckvd_sql.query import Query
+
+#: How many calls with different arguments are kept bound. One is needed only from bind to execution.
+_KEPT_RELATIONS = 1024
+
+_ARGUMENTS = "symbol, interval, \"start\", \"end\" := 'now', market := 'spot', include_open := false"
+_AS_JSON = (
+    '"symbol": symbol, "interval": interval, "start": "start", "end": "end", market: market, include_open: include_open'
+)
+
+#: The SQL names: kind, name, parameters, and the fields that reach the function as JSON.
+_NAMES = (
+    ("MACRO", "ckvd_klines", f"({_ARGUMENTS})", _AS_JSON),
+    ("MACRO", "ckvd_plan", f"({_ARGUMENTS})", _AS_JSON),
+    ("MACRO", "ckvd_gaps", f"({_ARGUMENTS})", _AS_JSON),
+    ("MACRO", "ckvd_symbols", "(market := 'spot')", "market: market"),
+    ("VIEW", "ckvd_cache", "", ""),
+    ("VIEW", "ckvd_cache_days", "", ""),
+)
+
+_numbers = itertools.count(1)
+_registered: weakref.WeakKeyDictionary[DuckDBPyConnection, _Registration] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def connect(database: str | Path = ":memory:", *, read_only: bool = False, **settings: Any) -> DuckDBPyConnection:
+    """Open a DuckDB database with ckvd_sql on it.
+
+    Args:
+        database: A file, or `:memory:`.
+        read_only: Open the file read-only.
+        settings: See `Settings`; what is not given comes from the environment (`CKVD_...`), then the defaults.
+
+    Raises:
+        SettingsError: A setting can't be used.
+    """
+    checked = Settings.load(**settings)
+    con = duckdb.connect(database, read_only=read_only)
+    _register(con, checked)
+    return con
+
+
+def register(con: DuckDBPyConnection | None = None, **settings: Any) -> DuckDBPyConnection:
+    """Put the SQL names on a connection, by default on the one that `duckdb.sql` uses; returns it.
+
+    Registering again replaces the settings. In a file database the names are temporary, so nothing is written into
+    the file, and each cursor has to be registered for itself; cursors of an in-memory database see them at once.
+
+    Raises:
+        SettingsError: A setting can't be used.
+    """
+    checked = Settings.load(**settings)
+    con = duckdb.default_connection() if con is None else con
+    _register(con, checked)
+    return con
+
+
+def _register(con: DuckDBPyConnection, settings: Settings) -> None:
+    with _lock:
+        before = _registered.get(con)
+        temporary = before.temporary if before else _must_be_temporary(con)
+        registration = _Registration(con, settings, temporary=temporary)
+        registration.install(con)
+        _registered[con] = registration
+        if before:
+            con.remove_function(before.function)
+
+
+def _must_be_temporary(con: DuckDBPyConnection) -> bool:
+    """Whether the names must not go into the database: a user's file, or names that another connection put there."""
+    in_memory = "SELECT path IS NULL AND NOT readonly FROM duckdb_databases() WHERE database_name = current_database()"
+    taken = "SELECT count(*) > 0 FROM duckdb_functions() WHERE function_name = 'ckvd_klines'"
+    rows = con.cursor().execute(f"SELECT ({in_memory}), ({taken})").fetchall()
+    own, others = rows[0]
+    return bool(not own or others)
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close what is still open when the process ends: DuckDB complains of functions that outlive it."""
+    for con in list(_registered):
+        con.close()
+
+
+class _Registration:
+    """What one connection has been given: a resolver, and a function that turns arguments into SQL text."""
+
+    def __init__(self, con: DuckDBPyConnection, settings: Settings, *, temporary: bool) -> None:
+        # Weakly: a connection must be free to close, and take its database's lock along.
+        self._con = weakref.ref(con)
+        self._resolver = Resolver(settings)
+        self._bound: OrderedDict[str, tuple[duckdb.DuckDBPyRelation, str]] = OrderedDict()
+        self._lock = threading.Lock()
+        self.temporary = temporary
+        self.function = f"__ckvd_bind_{next(_numbers)}"
+
+    def install(self, con: DuckDBPyConnection) -> None:
+        """Create the function and the names over it."""
+        con.create_function(
+            self.function,
+            self.bind,
+            ["VARCHAR", "VARCHAR"],
+            "VARCHAR",
+            null_handling=FunctionNullHandling.SPECIAL,
+        )
+        scope = "TEMP " if self.temporary else ""
+        cursor = con.cursor() if not self.temporary else con
+        for kind, name, parameters, fields in _NAMES:
+            table = "TABLE " if kind == "MACRO" else ""
+            call = (
+                f"{self.function}('{name}', to_json({{{fields}}})::VARCHAR)"
+                if fields
+                else f"{self.function}('{name}', '{{}}')"
+            )
+            cursor.execute(f"CREATE OR REPLACE {scope}{kind} {name}{parameters} AS {table}SELECT * FROM query({call})")  # noqa: S608 (our own names)
+
+    def bind(self, name: str, arguments: str) -> str:
+        """The text of a SELECT that reads what a name gives for these arguments; DuckDB calls it while binding."""
+        key = f"{name} {arguments}"
+        with self._lock:
+            bound = self._bound.pop(key, None) or self._bind(name, json.loads(arguments))
+            self._bound[key] = bound
+            while len(self._bound) > _KEPT_RELATIONS:
+                self._bound.popitem(last=False)
+        return bound[1]
+
+    def _bind(self, name: str, given: dict[str, Any]) -> tuple[duckdb.DuckDBPyRelation, str]:
+        """A relation over what the name gives, and its SQL text, which can be read for as long as it lives."""
+        con = self._con()
+        if con is None:
+            raise CkvdError(
+                "the connection that ckvd_sql was registered on is gone; call ckvd_sql.register on this one"
+            )
+        dataset = self._dataset(name, given)
+        with con.cursor() as cursor:  # a connection can't bind while it binds, and a cursor serves one thread
+            relation = cursor.from_arrow(dataset)
+            return relation, relation.sql_query()
+
+    def _dataset(self, name: str, given: dict[str, Any]) -> ds.Dataset:
+        resolver = self._resolver
+        if name == "ckvd_cache":
+            return cache_dataset(resolver.store)
+        if name == "ckvd_cache_days":
+            return cache_days_dataset(resolver.store)
+        if name == "ckvd_symbols":
+            return symbols_dataset(resolver, parse_market(given["market"]))
+
+        def ask() -> Query:
+            return parse_query(**given, now=resolver.settings.clock())
+
+        ask()  # what is wrong with the arguments is said now, before any I/O
+        made: dict[str, Callable[[Resolver, Callable[[], Query]], ds.Dataset]] = {
+            "ckvd_klines": klines_dataset,
+            "ckvd_plan": plan_dataset,
+            "ckvd_gaps": gaps_dataset,
+        }
+        return made[name](resolver, ask)

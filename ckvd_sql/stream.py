@@ -1,0 +1,49 @@
+"""Record batches from a generator as an Arrow stream whose errors read well in SQL.
+
+DuckDB shows the text of whatever breaks a stream. Out of a plain generator that text ends in a Python traceback;
+out of this reader it is the error's class and sentence.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from ckvd_sql.errors import CkvdError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class StreamError(OSError):
+    """An error's class name and sentence, on their way through Arrow to DuckDB."""
+
+
+# pyarrow puts the traceback of an exception that ends an iterator into the message, beginning with the frame that
+# raised it. Raised by a C function called from a C iterator, it has no frame and so no traceback.
+_raise = ctypes.pythonapi.PyErr_SetObject
+_raise.argtypes = (ctypes.py_object, ctypes.py_object)
+_raise.restype = None
+
+
+def reader(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
+    """A reader of the batches, which closes the generator when it is let go.
+
+    The first batch is made at once: an error there is raised as it is, and most errors show with the first batch.
+    """
+    first = list(itertools.islice(batches, 1))
+    failed: list[StreamError] = []
+
+    def guarded() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from first
+            first.clear()
+            yield from batches
+        except CkvdError as error:
+            failed.append(StreamError(error.sentence))
+
+    ending = map(_raise, map(type, failed), failed)  # looked at only after the batches, and empty if all went well
+    return pa.RecordBatchReader.from_batches(schema, itertools.chain(guarded(), ending))

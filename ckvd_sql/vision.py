@@ -1,0 +1,179 @@
+"""The archive client: Binance's daily and monthly zips from any fsspec URL, verified before a byte is parsed.
+
+It lives as long as one scan, on that scan's event loop. What the archive does not have is None; what it has but
+can't deliver soundly is a `ProviderError`. It knows no cache and no REST.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+from fsspec.core import url_to_fs
+
+from ckvd_sql.aio import retrying
+from ckvd_sql.bars import read_archive
+from ckvd_sql.errors import ChecksumError, MalformedDataError, ProviderError, ProviderUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date
+    from types import SimpleNamespace, TracebackType
+
+    import pyarrow as pa
+
+    from ckvd_sql.market import Month, Period, Series
+    from ckvd_sql.settings import Settings
+
+# `<64 hex><two spaces><name>`, with or without a newline at the end.
+_CHECKSUM = re.compile(rb"([0-9a-fA-F]{64}) [ *](\S+)\s*")
+
+_GONE = (404, 403)  # the bucket answers both for what it does not have
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A verified archive: its bars by UTC day, its SHA-256 and where it came from."""
+
+    days: Mapping[date, pa.RecordBatch]
+    sha256: str
+    url: str
+
+
+class Vision:
+    """The archive below `settings.vision_url`, for one scan.
+
+    Args:
+        settings: Where the archive is, and how hard to try.
+        slots: Bounds the requests under way, together with the scan's other client.
+    """
+
+    def __init__(self, settings: Settings, slots: asyncio.Semaphore) -> None:
+        self._settings = settings
+        self._slots = slots
+        self._stack = AsyncExitStack()
+        self._down: ProviderUnavailableError | None = None
+
+    async def __aenter__(self) -> Self:
+        # The options reach the HTTP file system alone; mirrors and buckets have their own.
+        options: dict[str, Any] = {}
+        if self._settings.vision_url.startswith(("http://", "https://")):
+            options = {"get_client": self._session, "skip_instance_cache": True}
+        self._fs, self._root = url_to_fs(self._settings.vision_url, asynchronous=True, **options)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def fetch(self, series: Series, period: Period) -> Archive | None:
+        """A day's or a month's archive; None where there is none.
+
+        Raises:
+            ProviderUnavailableError: The archive can't be reached; it is then left alone for the rest of the scan.
+            ChecksumError: What arrived is not what the archive says it published.
+            MalformedDataError: The zip or its text is not this period's bars.
+        """
+        if self._down:
+            raise self._down
+        try:
+            async for attempt in retrying(self._settings.retries, _worth_another_try):
+                with attempt:
+                    return await self._fetch(series, period)
+        except ProviderUnavailableError as error:
+            self._down = error
+            raise
+        raise AssertionError("unreachable: a try returns or raises")
+
+    async def has_month(self, series: Series, month: Month) -> bool:
+        """Whether a monthly archive of the series is published; False too where the archive can't be asked."""
+        try:
+            return await self._read(f"{series.archive_path(month)}.CHECKSUM") is not None
+        except ProviderError:
+            return False
+
+    async def _fetch(self, series: Series, period: Period) -> Archive | None:
+        path = series.archive_path(period)
+        url = f"{self._settings.vision_url}/{path}"
+        said = await self._read(f"{path}.CHECKSUM")
+        data = None if said is None else await self._read(path)
+        if said is None or data is None:
+            return None
+        expected = _expected(said, path.rpartition("/")[2], url)
+        return await asyncio.to_thread(_verified, data, expected, series, period, url)
+
+    async def _read(self, path: str) -> bytes | None:
+        """A file below the root; None where it is not there."""
+        url = f"{self._root}/{path}"
+        async with self._slots:
+            try:
+                data: bytes = (
+                    await self._fs._cat_file(url)  # noqa: SLF001 (fsspec's public async protocol)
+                    if self._fs.async_impl
+                    else await asyncio.to_thread(self._fs.cat_file, url)
+                )
+            except (FileNotFoundError, PermissionError, NotADirectoryError):
+                return None
+            except aiohttp.ClientResponseError as error:
+                if error.status in _GONE:
+                    return None
+                raise ProviderUnavailableError(
+                    f"the archive answered HTTP {error.status} to {url}", url=url, status=error.status
+                ) from error
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                reason = str(error) or type(error).__name__
+                raise ProviderUnavailableError(f"the archive did not answer to {url}: {reason}", url=url) from error
+        return data
+
+    async def _session(self, **_: Any) -> aiohttp.ClientSession:
+        """The HTTP session: silence is bounded, and a redirect stays on its host."""
+        redirects = aiohttp.TraceConfig()
+        redirects.on_request_redirect.append(_stay_on_host)
+        timeout = self._settings.timeout
+        return await self._stack.enter_async_context(
+            aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout),
+                connector=aiohttp.TCPConnector(limit=self._settings.concurrency),
+                trust_env=True,
+                trace_configs=[redirects],
+            )
+        )
+
+
+async def _stay_on_host(
+    _session: aiohttp.ClientSession, _context: SimpleNamespace, params: aiohttp.TraceRequestRedirectParams
+) -> None:
+    target = urlsplit(params.response.headers.get("Location", ""))
+    if target.hostname not in {None, params.url.host}:
+        raise aiohttp.ClientPayloadError(f"{params.url} redirects to another host, {target.hostname}")
+
+
+def _worth_another_try(error: BaseException) -> bool:
+    return isinstance(error, ProviderUnavailableError | ChecksumError | MalformedDataError)
+
+
+def _expected(said: bytes, name: str, url: str) -> str:
+    """The SHA-256 that a `.CHECKSUM` file states for this zip and no other."""
+    match = _CHECKSUM.fullmatch(said)
+    if match is None or match[2].decode(errors="replace") != name:
+        raise MalformedDataError(f"{url}.CHECKSUM does not state a SHA-256 of {name}", url=url)
+    return match[1].decode().lower()
+
+
+def _verified(data: bytes, expected: str, series: Series, period: Period, url: str) -> Archive:
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != expected:
+        raise ChecksumError(
+            f"{url} has SHA-256 {actual[:12]}…, published is {expected[:12]}…",
+            url=url,
+            expected=expected,
+            actual=actual,
+        )
+    return Archive(read_archive(data, series, period, url), expected, url)

@@ -1,0 +1,196 @@
+"""The sandbox's exchange without a socket: its clock, its data, its limits, its log of requests, its faults.
+
+Turns a request into an answer. `server` puts it on the wire, `control` changes it from outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+
+from ckvd_sql.market import Market, moment_of, parse_time
+from ckvd_sql.sandbox import rest
+from ckvd_sql.sandbox.answer import Answer, no_such_key
+from ckvd_sql.sandbox.archive import asset_at
+from ckvd_sql.sandbox.bars import json_text
+from ckvd_sql.sandbox.faults import FaultBook, corrupted
+from ckvd_sql.sandbox.history import rows_between
+from ckvd_sql.sandbox.limits import Meter
+from ckvd_sql.sandbox.replay import Replay
+from ckvd_sql.sandbox.symbols import SYMBOLS, Listing, listing_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from ckvd_sql.market import Series
+    from ckvd_sql.sandbox.archive import Asset
+
+_REMEMBERED = 100_000
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that was answered: path and query decoded, and the status that was sent."""
+
+    method: str
+    path: str
+    query: str
+    status: int
+
+
+class Synthetic:
+    """The source of a sandbox that makes its market up."""
+
+    def listings(self, market: Market, now: int) -> Sequence[Listing]:
+        """The symbols listed so far."""
+        return [one for one in SYMBOLS[market] if one.listed <= now]
+
+    def asset(self, path: str, now: int) -> Asset | None:
+        """A published file."""
+        return asset_at(path, now)
+
+    def rows(self, series: Series, window: rest.Window, now: int) -> bytes:
+        """Rows of the synthetic market."""
+        listing = listing_of(series.market, series.symbol)
+        if listing is None:
+            return b"[]"
+        span = (window.start, window.end)
+        bars = rows_between(listing, series.interval, *span, limit=window.limit, now=now, newest=window.newest)
+        return json_text(bars, listing, series.interval)
+
+
+class Clock:
+    """The exchange's time: fixed until it is set again, or the real one."""
+
+    def __init__(self, now: object = None) -> None:
+        self._fixed: int | None = None
+        self.set(now)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether time stands still."""
+        return self._fixed is not None
+
+    @property
+    def now(self) -> int:
+        """The time in µs."""
+        fixed = self._fixed
+        return time.time_ns() // 1000 if fixed is None else fixed
+
+    def set(self, now: object) -> None:
+        """Set the time: an instant in µs, a date, a datetime or ISO 8601 text; None lets it run as the real one."""
+        if now is None or (isinstance(now, int) and not isinstance(now, bool)):
+            self._fixed = now
+        else:
+            self._fixed = parse_time(now, "now")
+
+
+class Log:
+    """The requests answered so far, the newest hundred thousand of them."""
+
+    def __init__(self) -> None:
+        self._requests: deque[Request] = deque(maxlen=_REMEMBERED)
+        self._lock = threading.Lock()
+
+    def add(self, request: Request) -> None:
+        """Note a request."""
+        with self._lock:
+            self._requests.append(request)
+
+    def snapshot(self) -> tuple[Request, ...]:
+        """All of them, oldest first."""
+        with self._lock:
+            return tuple(self._requests)
+
+    def clear(self) -> None:
+        """Forget them."""
+        with self._lock:
+            self._requests.clear()
+
+
+class Exchange:
+    """Everything a sandbox is, but for the network."""
+
+    def __init__(self, now: object = None, replay: str | Path | None = None) -> None:
+        self.clock = Clock(now)
+        self.source: rest.Source = Synthetic() if replay is None else Replay(replay)
+        self.meter = Meter()
+        self.faults = FaultBook()
+        self.log = Log()
+
+    def respond(self, path: str, params: Mapping[str, str], client: str, sent: Mapping[str, str]) -> Answer:
+        """The answer to a GET.
+
+        Args:
+            path: The path, decoded.
+            params: The query.
+            client: The client's address, whose weight is counted.
+            sent: The request's headers.
+        """
+        now = self.clock.now
+        found = rest.route(path)
+        if found is not None:
+            answer = self._rest(*found, params, client, now)
+        elif path.startswith("/data/"):
+            answer = _file(self.source.asset(path[1:], now), path, sent)
+        elif path == "/":
+            answer = Answer(
+                200,
+                {"Content-Type": "text/plain"},
+                b"A sandbox of Binance: /data, /api/v3, /fapi/v1, /dapi/v1\n",
+            )
+        else:
+            answer = no_such_key(path)
+        return Answer(answer.status, {**answer.headers, "Date": _http_date(now)}, answer.body)
+
+    def clear_faults(self) -> None:
+        """Ask for no faults, and forget the used weights and bans that they may have brought."""
+        self.faults.clear()
+        self.meter.reset()
+
+    def corrupt_checksum(self, path: str, answer: Answer) -> Answer:
+        """A checksum's answer, made to match the zip as the fault `corrupt` sends it."""
+        zipped = self.source.asset(path[1:].removesuffix(".CHECKSUM"), self.clock.now)
+        if zipped is None:
+            return answer
+        digest = hashlib.sha256(corrupted(zipped.body)).hexdigest().encode()
+        return Answer(answer.status, answer.headers, digest + answer.body[len(digest) :])
+
+    def _rest(self, market: Market, call: str, params: Mapping[str, str], client: str, now: int) -> Answer:
+        used, refusal = self.meter.charge(market, client, rest.weight(market, call, params), time.time())
+        answer = refusal or rest.answer(self.source, market, call, params, now)
+        return Answer(answer.status, {**answer.headers, "X-MBX-USED-WEIGHT-1M": str(used)}, answer.body)
+
+
+def _http_date(instant: int) -> str:
+    return format_datetime(moment_of(instant).replace(microsecond=0), usegmt=True)
+
+
+def _file(asset: Asset | None, path: str, sent: Mapping[str, str]) -> Answer:
+    if asset is None:
+        return no_such_key(path)
+    headers = {
+        "Content-Type": "application/zip" if path.endswith(".zip") else "binary/octet-stream",
+        "Last-Modified": _http_date(asset.published),
+        "ETag": f'"{asset.etag}"',
+        "Accept-Ranges": "bytes",
+    }
+    if sent.get("If-None-Match") == headers["ETag"]:
+        return Answer(304, headers)
+    wanted = _RANGE.fullmatch(sent.get("Range", ""))
+    if wanted is None:
+        return Answer(200, headers, asset.body)
+    size = len(asset.body)
+    first, last = int(wanted[1]), min(int(wanted[2] or size), size - 1)
+    if first > last:
+        return Answer(416, {**headers, "Content-Range": f"bytes */{size}"})
+    headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+    return Answer(206, headers, asset.body[first : last + 1])

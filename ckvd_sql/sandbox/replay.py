@@ -1,0 +1,109 @@
+"""A folder that is an archive tree, served as it is: its files untouched, and REST rows read from its zips.
+
+Reads the folder anew at each call, so that files can come and go. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ckvd_sql.market import Interval, Market, Month, Period, Series
+from ckvd_sql.sandbox.archive import Asset, bounds, parse_path
+from ckvd_sql.sandbox.symbols import Listing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ckvd_sql.sandbox.rest import Window
+
+Row = tuple[Any, ...]
+
+_QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "TUSD", "USD", "EUR", "TRY", "BTC", "ETH", "BNB")
+_MICROSECONDS_FROM = 10**14  # an opening in ms has 13 digits, in µs 16
+_COUNT = 8  # the column that REST gives as a number; times are the others
+
+
+class Replay:
+    """The source of a sandbox that replays a folder."""
+
+    def __init__(self, root: str | Path) -> None:
+        self._root = Path(root).resolve()
+        if not (self._root / "data").is_dir():
+            raise ValueError(f"{root} can't be replayed: an archive tree has a folder named data")
+
+    def listings(self, market: Market, now: int) -> Sequence[Listing]:
+        """A listing for each symbol that has a folder."""
+        del now
+        folder = self._root / "data" / market.archive_path
+        names = {path.name for scope in ("daily", "monthly") for path in (folder / scope / "klines").glob("*")}
+        return tuple(_listing(market, name) for name in sorted(names))
+
+    def asset(self, path: str, now: int) -> Asset | None:
+        """A file's bytes, whatever the time."""
+        del now
+        file = (self._root / path).resolve()
+        if not file.is_relative_to(self._root / "data") or not file.is_file():
+            return None
+        return Asset(file.read_bytes(), file.stat().st_mtime_ns // 1000)
+
+    def rows(self, series: Series, window: Window, now: int) -> bytes:
+        """The zips' rows of the same symbol and interval, as far as they have opened."""
+        end = min(window.end, now + 1)
+        months: dict[Month, list[Path]] = {}
+        for period, file in self._files(series):
+            first, last = bounds(period)
+            if first < end and last > window.start:
+                month = period if isinstance(period, Month) else Month.of(period)
+                months.setdefault(month, []).append(file)
+        chosen: list[Row] = []
+        for month in sorted(months, reverse=window.newest):
+            found = {row[0]: row for file in months[month] for row in _rows(file, file.stat().st_mtime_ns)}
+            rows = [found[opened] for opened in sorted(found) if window.start <= opened * 1000 < end]
+            chosen = rows + chosen if window.newest else chosen + rows
+            if len(chosen) >= window.limit:
+                break
+        chosen = chosen[-window.limit :] if window.newest else chosen[: window.limit]
+        return json.dumps(chosen, separators=(",", ":")).encode()
+
+    def _files(self, series: Series) -> Iterator[tuple[Period, Path]]:
+        for scope in ("monthly", "daily"):
+            folder = self._folder(series.market, scope, series.symbol, series.interval)
+            for file in sorted(folder.glob("*.zip")):
+                parsed = parse_path(file.relative_to(self._root).as_posix())
+                if parsed is not None:
+                    yield parsed[1], file
+
+    def _folder(self, market: Market, scope: str, symbol: str, interval: Interval) -> Path:
+        return self._root / "data" / market.archive_path / scope / "klines" / symbol / interval.name
+
+
+def _listing(market: Market, symbol: str) -> Listing:
+    pair = symbol.partition("_")[0]
+    quote = next((one for one in _QUOTES if pair.endswith(one) and pair != one), "")
+    base = pair.removesuffix(quote) if quote else pair
+    coin = {"contract_size": 100 if base == "BTC" else 10} if market is Market.CM else {}
+    return Listing(market, symbol, base, quote, **coin)
+
+
+@lru_cache(maxsize=64)
+def _rows(file: Path, changed: int) -> tuple[Row, ...]:
+    """A zip's rows in the shape of REST; none where it can't be read, for a folder may hold torn zips on purpose."""
+    del changed  # only makes a changed file another key
+    try:
+        with zipfile.ZipFile(file) as archive:
+            text = archive.read(archive.namelist()[0]).decode()
+        lines = (line.split(",") for line in text.splitlines() if line[:1].isdigit())
+        return tuple(_row(line) for line in lines)
+    except (zipfile.BadZipFile, EOFError, IndexError, ValueError):
+        return ()
+
+
+def _row(cells: list[str]) -> Row:
+    opened, closed = int(cells[0]), int(cells[6])
+    if opened >= _MICROSECONDS_FROM:
+        opened, closed = opened // 1000, closed // 1000
+    return (opened, *cells[1:6], closed, cells[7], int(cells[_COUNT]), *cells[9:12])

@@ -1,0 +1,63 @@
+# Everything runs from .venv, which holds exactly what requirements.lock names.
+# Another Python than the first that fits: make clean && make PYTHON=/path/to/python3 test
+
+PYTHON ?=
+PYTHONS := $(or $(PYTHON),python3.11 python3 python3.12 python3.13 python3.14)
+
+# Sets $python to the first of PYTHONS that runs, is new enough and can make a venv.
+FIND_PYTHON = python=; for p in $(PYTHONS); do \
+	if "$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
+	then python=$$p; break; fi; done; \
+	if [ -z "$$python" ]; then \
+	echo 'No Python 3.11 or newer with venv (tried: $(PYTHONS)). Install one (Debian, Ubuntu: python3-venv too) or name it: make PYTHON=/path/to/python3' >&2; \
+	exit 1; fi
+
+PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test check format lock clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/installed ## Run the demo
+	@.venv/bin/ckvd demo
+
+test: .venv/installed ## Run all tests
+	.venv/bin/pytest
+
+check: .venv/installed ## Lint, check the formatting and the types
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+format: .venv/installed ## Format the code and fix what ruff can fix
+	.venv/bin/ruff check --fix-only
+	.venv/bin/ruff format
+
+lock: ## Remake requirements.lock with the newest releases that pyproject.toml allows
+	@$(FIND_PYTHON); set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	"$$python" -m venv "$$tmp/venv"; \
+	"$$tmp/venv/bin/python" -m pip --disable-pip-version-check --quiet install uv; \
+	"$$tmp/venv/bin/uv" --no-config --quiet pip compile pyproject.toml --extra sqlalchemy --group dev \
+		--universal --python-version 3.11 --only-binary :all: --generate-hashes \
+		--no-header --no-emit-index-url --output-file "$$tmp/lock"; \
+	{ echo '# Made by "make lock" from pyproject.toml: what the package, its tests and its build need.'; \
+		cat "$$tmp/lock"; } >"$$tmp/requirements.lock"; \
+	cp "$$tmp/requirements.lock" requirements.lock
+
+clean: ## Remove .venv and whatever the tools and tests left
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each stamp is written last: an install cut short has none, and the next run starts it over.
+.venv/locked: requirements.lock
+	@$(FIND_PYTHON); echo "Installing into .venv with $$python (a minute or two, once)"; \
+	"$$python" -m venv --clear .venv
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements.lock
+	@touch $@
+
+.venv/installed: .venv/locked pyproject.toml
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@missing=$$(.venv/bin/python -m pip --disable-pip-version-check check) || \
+		{ echo "$$missing"; echo 'requirements.lock does not fit pyproject.toml: run make lock'; exit 1; } >&2
+	@touch $@

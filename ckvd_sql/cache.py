@@ -48,12 +48,17 @@ class Provenance:
         url: What was asked.
         sha256: The archive's SHA-256 in hex; empty for REST.
         fetched_at: When, in microseconds since the epoch.
+        checksum: `verified`, or `unverified` where the user let a wrong one pass; empty for REST.
+        gaps: What REST said of the bars that an archived day lacks: `confirmed`, or `unconfirmed` where it could
+            not say; empty where none lack, and for REST.
     """
 
     source: str
     url: str
     sha256: str
     fetched_at: int
+    checksum: str = ""
+    gaps: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,8 @@ class DayStore:
                 said["ckvd.url"],
                 said["ckvd.sha256"],
                 parse_time(said["ckvd.fetched_at"], "fetched_at"),
+                said["ckvd.checksum"],
+                said["ckvd.gaps"],
             )
             return DayFile(series, day, path, int(said["ckvd.rows"]), mapped.size, provenance)
         except (ValueError, KeyError, EOFError, OSError, TypeError, pa.ArrowException) as error:
@@ -148,6 +155,8 @@ class DayStore:
             "ckvd.url": provenance.url,
             "ckvd.sha256": provenance.sha256,
             "ckvd.fetched_at": moment_of(provenance.fetched_at).isoformat(),
+            "ckvd.checksum": provenance.checksum,
+            "ckvd.gaps": provenance.gaps,
             "ckvd.rows": str(bars.num_rows),
             "ckvd.body": body_hash(bars),
         }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from ckvd_sql.errors import CkvdError
-    from ckvd_sql.fetch import Job
+    from ckvd_sql.failover import Job
     from ckvd_sql.query import Query
 
     Time = str | date | datetime

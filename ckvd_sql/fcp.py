@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from ckvd_sql.bars import closed, within
 from ckvd_sql.cache import DayStore
 from ckvd_sql.errors import CacheError, CkvdError, OfflineError, ProviderUnavailableError
-from ckvd_sql.fetch import DAYS_A_JOB, DayBars, Fetcher, Job
+from ckvd_sql.failover import DAYS_A_JOB, DayBars, Job
+from ckvd_sql.fetch import Fetcher
 from ckvd_sql.market import DAY, Month, day_start, spell_days
 
 if TYPE_CHECKING:

@@ -73,6 +73,15 @@ def _count(low: int, high: int) -> Callable[[Any], int]:
     return convert
 
 
+def _one_of(*words: str) -> Callable[[Any], str]:
+    def convert(value: Any) -> str:
+        if value not in words:
+            raise ValueError(value)
+        return str(value)
+
+    return convert
+
+
 def _instant(value: Any) -> int | None:
     return None if value is None or value == "" else parse_time(value, "now")
 
@@ -99,6 +108,8 @@ class Settings:
         spot_url: REST host of the spot market. The default is Binance's keyless host for market data.
         um_url: REST host of USDT-margined futures.
         cm_url: REST host of coin-margined futures.
+        checksum: What to do with an archive whose published checksum is wrong and whose days REST can't serve:
+            `strict` raises `ChecksumError`, `warn` uses them and says so in the day's metadata.
         offline: Ask nothing of the network, whatever the query.
         concurrency: Requests under way at once, per query.
         timeout: Seconds that a connection may stay silent.
@@ -113,6 +124,7 @@ class Settings:
     spot_url: str = _setting("spot_url", "https://data-api.binance.vision", _web_url, "an http or https URL")
     um_url: str = _setting("um_url", "https://fapi.binance.com", _web_url, "an http or https URL")
     cm_url: str = _setting("cm_url", "https://dapi.binance.com", _web_url, "an http or https URL")
+    checksum: str = _setting("checksum", "strict", _one_of("strict", "warn"), "'strict' or 'warn'")
     offline: bool = _setting("offline", "0", _truth, "1 or 0")
     concurrency: int = _setting("concurrency", 8, _count(1, 64), "a whole number from 1 to 64")
     timeout: float = _setting("timeout", 30.0, _seconds, "seconds, above 0 and at most 3600")

@@ -59,6 +59,8 @@ CACHE_DAYS_SCHEMA = pa.schema(
         ("source", pa.string()),
         ("url", pa.string()),
         ("sha256", pa.string()),
+        ("checksum", pa.string()),
+        ("gaps", pa.string()),
         ("fetched_at", INSTANT),
         ("path", pa.string()),
     ]
@@ -141,6 +143,8 @@ def cache_days_dataset(store: DayStore) -> LazyDataset:
                 "source": file.provenance.source,
                 "url": file.provenance.url,
                 "sha256": file.provenance.sha256 or None,
+                "checksum": file.provenance.checksum or None,
+                "gaps": file.provenance.gaps or None,
                 "fetched_at": file.provenance.fetched_at,
                 "path": str(file.path),
             }

@@ -34,16 +34,19 @@ if TYPE_CHECKING:
 # `<64 hex><two spaces><name>`, with or without a newline at the end.
 _CHECKSUM = re.compile(rb"([0-9a-fA-F]{64}) [ *](\S+)\s*")
 
+_ENOUGH_FAILURES = 3
+
 _GONE = (404, 403)  # the bucket answers both for what it does not have
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A verified archive: its bars by UTC day, its SHA-256 and where it came from."""
+    """An archive: its bars by UTC day, its SHA-256, where it came from, and whether its checksum was `verified`."""
 
     days: Mapping[date, pa.RecordBatch]
     sha256: str
     url: str
+    checksum: str
 
 
 class Vision:
@@ -58,7 +61,7 @@ class Vision:
         self._settings = settings
         self._slots = slots
         self._stack = AsyncExitStack()
-        self._down: ProviderUnavailableError | None = None
+        self._failures = 0  # in a row
 
     async def __aenter__(self) -> Self:
         # The options reach the HTTP file system alone; mirrors and buckets have their own.
@@ -73,24 +76,28 @@ class Vision:
     ) -> None:
         await self._stack.aclose()
 
-    async def fetch(self, series: Series, period: Period) -> Archive | None:
-        """A day's or a month's archive; None where there is none.
+    async def fetch(self, series: Series, period: Period, *, verify: bool = True) -> Archive | None:
+        """A day's or a month's archive; None where there is none. `verify` is off only where the user said so.
 
         Raises:
-            ProviderUnavailableError: The archive can't be reached; it is then left alone for the rest of the scan.
+            ProviderUnavailableError: The archive can't be reached. After three times it is not asked any more.
             ChecksumError: What arrived is not what the archive says it published.
             MalformedDataError: The zip or its text is not this period's bars.
         """
-        if self._down:
-            raise self._down
         try:
             async for attempt in retrying(self._settings.retries, _worth_another_try):
                 with attempt:
-                    return await self._fetch(series, period)
-        except ProviderUnavailableError as error:
-            self._down = error
+                    archive = await self._fetch(series, period, verify=verify)
+        except ProviderUnavailableError:
+            self._failures += 1
             raise
-        raise AssertionError("unreachable: a try returns or raises")
+        self._failures = 0
+        return archive
+
+    @property
+    def down(self) -> bool:
+        """Whether the archive failed so often in a row that it is left alone for the rest of the scan."""
+        return self._failures >= _ENOUGH_FAILURES
 
     async def has_month(self, series: Series, month: Month) -> bool:
         """Whether a monthly archive of the series is published; False too where the archive can't be asked."""
@@ -99,7 +106,7 @@ class Vision:
         except ProviderError:
             return False
 
-    async def _fetch(self, series: Series, period: Period) -> Archive | None:
+    async def _fetch(self, series: Series, period: Period, *, verify: bool) -> Archive | None:
         path = series.archive_path(period)
         url = f"{self._settings.vision_url}/{path}"
         said = await self._read(f"{path}.CHECKSUM")
@@ -107,7 +114,7 @@ class Vision:
         if said is None or data is None:
             return None
         expected = _expected(said, path.rpartition("/")[2], url)
-        return await asyncio.to_thread(_verified, data, expected, series, period, url)
+        return await asyncio.to_thread(_read_verified, data, expected, series, period, url, verify=verify)
 
     async def _read(self, path: str) -> bytes | None:
         """A file below the root; None where it is not there."""
@@ -167,13 +174,14 @@ def _expected(said: bytes, name: str, url: str) -> str:
     return match[1].decode().lower()
 
 
-def _verified(data: bytes, expected: str, series: Series, period: Period, url: str) -> Archive:
+def _read_verified(data: bytes, expected: str, series: Series, period: Period, url: str, *, verify: bool) -> Archive:
     actual = hashlib.sha256(data).hexdigest()
-    if actual != expected:
+    if verify and actual != expected:
         raise ChecksumError(
             f"{url} has SHA-256 {actual[:12]}…, published is {expected[:12]}…",
             url=url,
             expected=expected,
             actual=actual,
         )
-    return Archive(read_archive(data, series, period, url), expected, url)
+    checksum = "verified" if actual == expected else "unverified"
+    return Archive(read_archive(data, series, period, url), actual, url, checksum)

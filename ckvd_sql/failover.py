@@ -1,0 +1,314 @@
+"""The failover of a few days: archive, then REST, and what happens when one of them fails or falls short.
+
+It runs on the event loop of one scan and keeps what is complete. Which days to fetch is decided in `fcp`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ckvd_sql.aio import together
+from ckvd_sql.bars import NO_BARS, closed, split
+from ckvd_sql.cache import Provenance
+from ckvd_sql.errors import CacheError, ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
+from ckvd_sql.gaps import find_gaps
+from ckvd_sql.market import DAY, Span, consecutive, day_start
+from ckvd_sql.rest import PAGE, DelistedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from datetime import date
+
+    import pyarrow as pa
+
+    from ckvd_sql.cache import DayStore
+    from ckvd_sql.market import Month, Period, Series
+    from ckvd_sql.rest import Rest
+    from ckvd_sql.settings import Settings
+    from ckvd_sql.vision import Archive, Vision
+
+log = logging.getLogger("ckvd_sql")
+
+#: Days without a monthly archive are fetched in jobs of this many, aligned in their month: callers with different
+#: ranges then still wait for each other instead of fetching a day twice.
+DAYS_A_JOB = 4
+
+#: A closed day this old that no source has is taken to be empty for good: archives come within days.
+_SETTLED = 30 * DAY
+
+#: How many gaps of an archived day are held against REST, the longest first; each costs one request.
+_GAPS_CHECKED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class DayBars:
+    """A day's bars, whole, and how this scan got them: `cache`, `vision` or `rest`."""
+
+    day: date
+    bars: pa.RecordBatch
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Days of one month of a series that are to be fetched together.
+
+    Attributes:
+        series: The series.
+        month: The month that holds the days.
+        archived: Closed days: archive first, then REST.
+        live: Days that are not over, or whose month is not: REST alone.
+        monthly: Whether to try the month's archive before those of its days.
+    """
+
+    series: Series
+    month: Month
+    archived: tuple[date, ...] = ()
+    live: tuple[date, ...] = ()
+    monthly: bool = False
+
+    @property
+    def days(self) -> tuple[date, ...]:
+        """All days of the job."""
+        return self.archived + self.live
+
+
+class Failover:
+    """One scan's way from a job to its days.
+
+    Args:
+        settings: Where the sources are, and how hard to try.
+        store: Where complete days are kept.
+        vision: The archive.
+        rest: The exchange.
+        now: The scan's clock, in microseconds since the epoch.
+        months: The months of the scan, in which to look for signs of a symbol that REST does not know.
+    """
+
+    def __init__(
+        self, settings: Settings, store: DayStore, vision: Vision, rest: Rest, now: int, months: Iterable[Month]
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._vision = vision
+        self._rest = rest
+        self._now = now
+        self._months = tuple(months)
+        self._listings: dict[Series, int | None] = {}
+        self._asking: defaultdict[Series, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._traded: set[Series] = set()
+        self._mismatches: dict[tuple[Series, Period], ChecksumError] = {}
+        self._told_unkept = False
+
+    async def fetch(self, job: Job) -> dict[date, DayBars]:
+        """Every day of the job, some perhaps without bars.
+
+        Whoever else wants these days, in this process or another, waits meanwhile and finds them in the cache.
+        """
+        async with self._lock(job):
+            got = self._cached(job)
+            if job.monthly and not got:
+                got |= await self._from_monthly(job)
+                got |= await self._before_listing(job, got)
+            if not job.series.interval.coarse:
+                got |= await self._from_daily(job, got)
+            got |= await self._before_listing(job, got)
+            got |= await self._from_rest(job, [day for day in job.days if day not in got])
+            return got
+
+    def _lock(self, job: Job) -> AbstractAsyncContextManager[object]:
+        if not job.archived:
+            return contextlib.nullcontext()
+        first = job.archived[0]
+        aligned = first.replace(day=(first.day - 1) // DAYS_A_JOB * DAYS_A_JOB + 1)
+        return self._store.lock(job.series, job.month if job.monthly else aligned)
+
+    def _cached(self, job: Job) -> dict[date, DayBars]:
+        """Days that another caller has fetched meanwhile."""
+        got = {}
+        for day in job.days:
+            with contextlib.suppress(FileNotFoundError, CacheError):
+                got[day] = DayBars(day, self._store.read(job.series, day), "cache")
+        return got
+
+    # The archive.
+
+    async def _from_monthly(self, job: Job) -> dict[date, DayBars]:
+        """The days that the month's archive has bars of; the others are left to the next source."""
+        archive = await self._archive(job.series, job.month)
+        days = archive.days if archive else {}
+        found = await together(self._of_archive(job.series, day, archive) for day in days if archive)
+        return {bars.day: bars for bars in found}
+
+    async def _from_daily(self, job: Job, got: Mapping[date, DayBars]) -> dict[date, DayBars]:
+        """The days that have an archive of their own with bars in it."""
+
+        async def one(day: date) -> DayBars | None:
+            archive = await self._archive(job.series, day)
+            return await self._of_archive(job.series, day, archive) if archive and day in archive.days else None
+
+        found = await together(one(day) for day in job.archived if day not in got)
+        return {bars.day: bars for bars in found if bars}
+
+    async def _archive(self, series: Series, period: Period) -> Archive | None:
+        """An archive, or None where the next source has to be asked."""
+        if self._vision.down:
+            return None
+        try:
+            archive = await self._vision.fetch(series, period)
+        except ProviderError as error:
+            if isinstance(error, ChecksumError):
+                self._mismatches[series, period] = error
+            then = "the archive is left alone from here on" if self._vision.down else f"{period} is taken elsewhere"
+            log.warning("%s: %s; %s", series, error, then)
+            return None
+        if archive is not None:
+            self._traded.add(series)
+        return archive
+
+    async def _of_archive(self, series: Series, day: date, archive: Archive) -> DayBars:
+        """A day as the archive has it, unless REST shows that it was published torn."""
+        bars = archive.days[day]
+        gaps = await self._check_gaps(series, day, bars)
+        if gaps == "torn":
+            log.warning(
+                "%s: the archive of %s lacks bars that the exchange has; the day is taken from REST", series, day
+            )
+            return (await self._run(series, day, day, [day]))[day]
+        return await asyncio.to_thread(self._keep, series, day, bars, archive, gaps)
+
+    async def _check_gaps(self, series: Series, day: date, bars: pa.RecordBatch) -> str:
+        """What REST says of the bars that an archived day lacks: nothing, `confirmed`, `torn` or `unconfirmed`."""
+        interval, begin = series.interval, day_start(day)
+        if interval.step is None or interval.coarse:
+            return ""
+        gaps = sorted(find_gaps(interval, Span(begin, begin + DAY), begin + DAY, [bars]), key=lambda gap: -gap.count)
+        if not gaps:
+            return ""
+        try:
+            asked = await together(
+                self._rest.klines(series, gap.start, min(gap.end, gap.start + (PAGE - 2) * interval.step))
+                for gap in gaps[:_GAPS_CHECKED]
+            )
+        except (InvalidSymbolError, DelistedError):
+            return "unconfirmed"  # nobody can know better any more
+        except ProviderError as error:
+            log.warning("%s: %s has gaps that could not be held against REST: %s", series, day, error)
+            return "unconfirmed"
+        return "torn" if any(found.num_rows for found in asked) else "confirmed"
+
+    # What is known of a series.
+
+    async def _before_listing(self, job: Job, got: Mapping[date, DayBars]) -> dict[date, DayBars]:
+        """The days before the series' first bar, empty. The exchange is asked once, when a day was missing."""
+        lacking = [day for day in job.archived if day not in got]
+        first = await self._first_open(job.series) if lacking else None
+        if first is None:
+            return {}
+        closed_at = job.series.interval.closed_at
+        return {day: DayBars(day, NO_BARS, "rest") for day in lacking if closed_at(day) <= first}
+
+    async def _first_open(self, series: Series) -> int | None:
+        """The open time of the series' first bar, where it can be learnt."""
+        async with self._asking[series]:
+            if series not in self._listings:
+                self._listings[series] = self._store.listed(series) or await self._ask_first_open(series)
+        return self._listings[series]
+
+    async def _ask_first_open(self, series: Series) -> int | None:
+        try:
+            first = await self._rest.first_open(series)
+        except InvalidSymbolError:
+            if not await self._ever_traded(series):
+                raise
+            return None
+        except ProviderError:
+            return None  # whoever needs REST for more than this will say why it can't be had
+        if first is not None:
+            self._store.remember_listed(series, first)
+        return first
+
+    async def _ever_traded(self, series: Series) -> bool:
+        """Whether cache or archive know a symbol that REST does not."""
+        if series not in self._traded and not await asyncio.to_thread(self._store.knows, series):
+            published = await together(self._vision.has_month(series, month) for month in self._months)
+            if not any(published):
+                return False
+        self._traded.add(series)
+        return True
+
+    # The exchange.
+
+    async def _from_rest(self, job: Job, days: list[date]) -> dict[date, DayBars]:
+        """Days from the exchange, which has the last word: a closed day that it has no bar of is an empty one."""
+        if not days:
+            return {}
+        # Long bars may open on days off the grid that is known, so their whole stretch is asked for.
+        runs = [(min(days), max(days))] if job.series.interval.coarse else consecutive(days)
+        try:
+            found = await together(self._run(job.series, first, last, days) for first, last in runs)
+        except ProviderUnavailableError as error:
+            return await self._despite_checksum(job, days, error)
+        except (InvalidSymbolError, DelistedError) as error:
+            if isinstance(error, InvalidSymbolError) and not await self._ever_traded(job.series):
+                raise
+            doubted = [day for day in days if self._mismatch(job, day)]
+            got = await self._despite_checksum(job, doubted, error) if doubted else {}
+            return got | {day: self._without_bars(job.series, day) for day in days if day not in got}
+        return {day: bars for part in found for day, bars in part.items()}
+
+    async def _run(self, series: Series, first: date, last: date, wanted: list[date]) -> dict[date, DayBars]:
+        start, end = day_start(first), min(day_start(last) + DAY, self._now)
+        by_day = split(await self._rest.klines(series, start, end))
+        days = by_day.keys() | {day for day in wanted if first <= day <= last}
+        return await asyncio.to_thread(lambda: {day: self._keep(series, day, by_day.get(day, NO_BARS)) for day in days})
+
+    def _mismatch(self, job: Job, day: date) -> ChecksumError | None:
+        """The archive that has the day but not the published checksum."""
+        return self._mismatches.get((job.series, day)) or self._mismatches.get((job.series, job.month))
+
+    async def _despite_checksum(self, job: Job, days: list[date], error: Exception) -> dict[date, DayBars]:
+        """Days that REST can't serve, from archives whose checksum is wrong: only if the user said so."""
+        mismatch = next((found for day in days if (found := self._mismatch(job, day))), None)
+        if mismatch is None:
+            raise error
+        if self._settings.checksum != "warn" or not all(self._mismatch(job, day) for day in days):
+            raise mismatch from error
+        got = {}
+        for day in days:
+            period = day if (job.series, day) in self._mismatches else job.month
+            archive = await self._vision.fetch(job.series, period, verify=False)
+            bars = archive.days.get(day, NO_BARS) if archive else NO_BARS
+            log.warning("%s: %s is used although the checksum of its archive is wrong", job.series, day)
+            got[day] = await asyncio.to_thread(self._keep, job.series, day, bars, archive, "unconfirmed")
+        return got
+
+    def _without_bars(self, series: Series, day: date) -> DayBars:
+        """A day of a symbol that the exchange serves no longer. Remembered once no archive will come any more."""
+        if series.interval.closed_at(day) + _SETTLED <= self._now:
+            return self._keep(series, day, NO_BARS)
+        return DayBars(day, NO_BARS, "rest")
+
+    def _keep(
+        self, series: Series, day: date, bars: pa.RecordBatch, archive: Archive | None = None, gaps: str = ""
+    ) -> DayBars:
+        """A day that was fetched, kept on disk if it is complete; its memory is then the file's."""
+        if archive is None:
+            origin = Provenance("rest", self._settings.rest_url(series.market), "", self._settings.clock())
+        else:
+            origin = Provenance("vision", archive.url, archive.sha256, self._settings.clock(), archive.checksum, gaps)
+        if series.interval.closed_at(day) <= self._now and closed(bars, self._now).num_rows == bars.num_rows:
+            try:
+                self._store.write(series, day, bars, origin)
+                bars = self._store.read(series, day)
+            except OSError as error:
+                if not self._told_unkept:
+                    self._told_unkept = True
+                    log.warning("the cache can't be written, so bars are served but not kept: %s", error)
+        return DayBars(day, bars, origin.source)

@@ -7,11 +7,14 @@ as exactly that is damaged and no answer. This module decides nothing about what
 
 from __future__ import annotations
 
+import binascii
 import contextlib
 import hashlib
 import mmap
 import os
+import time
 import zlib
+from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -37,6 +40,13 @@ SUFFIX = ".arrow"
 _MAGIC = b"ARROW1"
 _STREAM_AT = 8  # the magic and its padding; from here on the file is an IPC stream
 _LOCKS = 256  # lock files are shared by hash, so that their number stays bounded
+
+_SMALL = 32_768  # bytes; below this, reading a file is cheaper than mapping it
+_MAPPED_DAYS = 8192  # of one series; a process may hold some 65,000 maps
+_SNAPSHOTS = 256
+_CLOCK_TICK = 50_000_000  # ns; a folder that changed just now may change again within the same file system time
+
+_UNREADABLE = (ValueError, KeyError, EOFError, OSError, TypeError, pa.ArrowException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,31 @@ class DayFile:
     provenance: Provenance
 
 
+class Snapshot:
+    """A series' folder as it was at one look: its days, and those of them that have been mapped since.
+
+    Args:
+        store: Where the days are read.
+        series: The series.
+        days: The days that have a file.
+    """
+
+    def __init__(self, store: DayStore, series: Series, days: frozenset[date]) -> None:
+        self.days = days
+        self._store = store
+        self._series = series
+        self._mapped: dict[date, pa.RecordBatch] = {}
+
+    def read(self, day: date) -> pa.RecordBatch:
+        """A day's bars, as `DayStore.read`; a large day is mapped once."""
+        bars = self._mapped.get(day)
+        if bars is None:
+            bars = self._store.read(self._series, day)
+            if bars.nbytes > _SMALL and len(self._mapped) < _MAPPED_DAYS:
+                self._mapped[day] = bars
+        return bars
+
+
 class DayStore:
     """The day files below one folder. Safe for any number of threads and processes.
 
@@ -82,6 +117,7 @@ class DayStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._snapshots: OrderedDict[Series, tuple[int, Snapshot]] = OrderedDict()
 
     def folder(self, series: Series) -> Path:
         """The folder of a series' day files."""
@@ -91,13 +127,31 @@ class DayStore:
         """Where a day's file is, or would be."""
         return self.folder(series) / f"{day}{SUFFIX}"
 
-    def days(self, series: Series) -> set[date]:
+    def days(self, series: Series) -> frozenset[date]:
         """The days that have a file, unread."""
+        return self.snapshot(series).days
+
+    def snapshot(self, series: Series) -> Snapshot:
+        """The series' folder as it is now.
+
+        A file comes and goes by a rename, which changes the folder's time; so one `stat` tells whether an earlier
+        look still holds, and the days that were mapped then are still the files'.
+        """
+        folder = self.folder(series)
         try:
-            names = os.listdir(self.folder(series))  # noqa: PTH208 (names are all that is wanted)
+            changed = folder.stat().st_mtime_ns
+            known = self._snapshots.get(series)
+            if known and known[0] == changed:
+                return known[1]
+            names = os.listdir(folder)  # noqa: PTH208 (names are all that is wanted)
         except (FileNotFoundError, NotADirectoryError):
-            return set()
-        return {day for name in names if (day := _day_of(name))}
+            return Snapshot(self, series, frozenset())
+        found = Snapshot(self, series, frozenset(day for name in names if (day := _day_of(name))))
+        if time.time_ns() - changed > _CLOCK_TICK:
+            self._snapshots[series] = (changed, found)
+            while len(self._snapshots) > _SNAPSHOTS:
+                self._snapshots.popitem(last=False)
+        return found
 
     def knows(self, series: Series) -> bool:
         """Whether any day of the series is here with a bar in it."""
@@ -110,29 +164,24 @@ class DayStore:
             FileNotFoundError: The day is not here.
             CacheError: The file is torn, foreign, damaged or another day's.
         """
-        path = self.path(series, day)
-        mapped = _map(path)
+        path = f"{self.root}/{series.key}/{day}{SUFFIX}"
+        content = _content(path)
         try:
-            messages = pa.BufferReader(mapped.slice(_STREAM_AT))
-            schema = ipc.read_schema(ipc.read_message(messages))
-            rows = int(_expected(schema, series, day)[b"ckvd.rows"])
-            bars = ipc.read_record_batch(ipc.read_message(messages), schema)
-            if bars.num_rows != rows:
-                raise ValueError(f"it has {bars.num_rows} rows and says {rows}")  # noqa: TRY301
-            times = opens(bars)
-            if rows and not (day_start(day) <= times[0] <= times[-1] < day_start(day) + DAY):
-                raise ValueError("its bars are of another day")  # noqa: TRY301
-        except (ValueError, KeyError, EOFError, OSError, TypeError, pa.ArrowException) as error:
-            raise CacheError(f"day file {path} can't be used: {error}", str(path)) from error
-        return bars.replace_schema_metadata(None)
+            head, body = _messages(content)
+            said = _said(ipc.read_schema(head), series, day)
+            bars = ipc.read_record_batch(body, BAR_SCHEMA)
+            _check_rows(bars, int(said[b"ckvd.rows"]), day)
+        except _UNREADABLE as error:
+            raise CacheError(f"day file {path} can't be used: {error}", path) from error
+        return bars
 
     def describe(self, series: Series, day: date) -> DayFile:
         """What a day's file says of itself, read from its head. Raises as `read` does."""
         path = self.path(series, day)
-        mapped = _map(path)
+        content = _content(str(path))
         try:
-            schema = ipc.read_schema(ipc.read_message(pa.BufferReader(mapped.slice(_STREAM_AT))))
-            said = {key.decode(): value.decode() for key, value in _expected(schema, series, day).items()}
+            schema = ipc.read_schema(_messages(content)[0])
+            said = {key.decode(): value.decode() for key, value in _said(schema, series, day).items()}
             provenance = Provenance(
                 said["ckvd.source"],
                 said["ckvd.url"],
@@ -141,8 +190,8 @@ class DayStore:
                 said["ckvd.checksum"],
                 said["ckvd.gaps"],
             )
-            return DayFile(series, day, path, int(said["ckvd.rows"]), mapped.size, provenance)
-        except (ValueError, KeyError, EOFError, OSError, TypeError, pa.ArrowException) as error:
+            return DayFile(series, day, path, int(said["ckvd.rows"]), content.size, provenance)
+        except _UNREADABLE as error:
             raise CacheError(f"day file {path} can't be used: {error}", str(path)) from error
 
     def write(self, series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> None:
@@ -163,7 +212,25 @@ class DayStore:
         sink = pa.BufferOutputStream()
         with ipc.new_file(sink, BAR_SCHEMA.with_metadata(metadata)) as writer:
             writer.write_batch(bars)
-        _write_whole(self.path(series, day), sink.getvalue())
+        _write_whole(self.path(series, day), _sealed(sink.getvalue()))
+
+    def verify(self, series: Series, day: date) -> DayFile:
+        """Read every byte of a day's file and hold it against what the file says. Raises as `read` does."""
+        path = self.path(series, day)
+        bars = self.read(series, day)
+        try:
+            with ipc.open_file(pa.memory_map(str(path))) as file:
+                said = dict(file.schema.metadata)
+                if file.num_record_batches != 1 or not file.get_batch(0).equals(bars):
+                    raise ValueError("its foot does not lead to its bars")
+            if said[b"ckvd.body"].decode() != body_hash(bars):
+                raise ValueError("its bars are not those that were written")
+            times = opens(bars)
+            if not (times[1:] > times[:-1]).all():
+                raise ValueError("its bars are not in order")
+        except _UNREADABLE as error:
+            raise CacheError(f"day file {path} can't be used: {error}", str(path)) from error
+        return self.describe(series, day)
 
     def set_aside(self, series: Series, day: date) -> None:
         """Move a damaged file out of the way, so that the day can be fetched again. One is kept for a look."""
@@ -218,22 +285,51 @@ def body_hash(bars: pa.RecordBatch) -> str:
     return digest.hexdigest()
 
 
-def _map(path: Path) -> pa.Buffer:
-    """A day file's bytes, mapped, with a first look at both ends."""
+def _content(path: str) -> pa.Buffer:
+    """A day file's bytes: mapped, or read where it is so small that mapping costs more. Both ends are looked at."""
     try:
-        with path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        file = os.open(path, os.O_RDONLY)
+        try:
+            size = os.fstat(file).st_size
+            data = os.read(file, size) if size <= _SMALL else mmap.mmap(file, size, access=mmap.ACCESS_READ)
+        finally:
+            os.close(file)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
-        raise CacheError(f"day file {path} can't be read: {error}", str(path)) from error
-    if mapped[: len(_MAGIC)] != _MAGIC or mapped[-len(_MAGIC) :] != _MAGIC:
-        raise CacheError(f"day file {path} can't be used: it is not a whole Arrow file", str(path))
-    return pa.py_buffer(mapped)
+        raise CacheError(f"day file {path} can't be read: {error}", path) from error
+    if data[: len(_MAGIC)] != _MAGIC or data[-len(_MAGIC) :] != _MAGIC:
+        raise CacheError(f"day file {path} can't be used: it is not a whole Arrow file", path)
+    return pa.py_buffer(data)
 
 
-def _expected(schema: pa.Schema, series: Series, day: date) -> dict[bytes, bytes]:
-    """A day file's metadata, if it is this day's and in this format."""
+def _messages(content: pa.Buffer) -> tuple[ipc.Message, ipc.Message]:
+    """The two messages of a day file, schema and bars, if the seal over everything but the bars' values holds."""
+    stream = pa.BufferReader(content.slice(_STREAM_AT))
+    head, body = ipc.read_message(stream), ipc.read_message(stream)
+    if content[len(_MAGIC) : _STREAM_AT].to_pybytes() != _seal(content, body):
+        raise ValueError("its head or foot is damaged")
+    return head, body
+
+
+def _seal(content: pa.Buffer, body: ipc.Message) -> bytes:
+    """CRC-16 of all that is neither magic nor the bars' values: no single damaged byte escapes it."""
+    start = body.body.address - content.address
+    end = start + body.body.size
+    foot = content[end : content.size - len(_MAGIC)]
+    return binascii.crc_hqx(foot, binascii.crc_hqx(content[_STREAM_AT:start], 0)).to_bytes(2, "little")
+
+
+def _sealed(content: pa.Buffer) -> bytes:
+    """A day file with its seal in the two bytes of padding behind the first magic, which readers pass over."""
+    stream = pa.BufferReader(content.slice(_STREAM_AT))
+    ipc.read_message(stream)
+    seal = _seal(content, ipc.read_message(stream))
+    return b"".join((_MAGIC, seal, content[_STREAM_AT:]))
+
+
+def _said(schema: pa.Schema, series: Series, day: date) -> dict[bytes, bytes]:
+    """What a day file says of itself, if it is this day's and in this format."""
     metadata: dict[bytes, bytes] = schema.metadata or {}
     found = tuple(metadata.get(key, b"").decode() for key in (b"ckvd.format", b"ckvd.series", b"ckvd.date"))
     wanted = (FORMAT, series.key, str(day))
@@ -244,7 +340,17 @@ def _expected(schema: pa.Schema, series: Series, day: date) -> dict[bytes, bytes
     return metadata
 
 
-def _write_whole(path: Path, data: pa.Buffer | bytes) -> None:
+def _check_rows(bars: pa.RecordBatch, rows: int, day: date) -> None:
+    """As many rows as the file says, from first to last of its day."""
+    if bars.num_rows != rows:
+        raise ValueError(f"it has {bars.num_rows} rows and says {rows}")
+    begin = day_start(day)
+    times = bars.column("open_time")
+    if rows and not begin <= times[0].value <= times[rows - 1].value < begin + DAY:
+        raise ValueError("its bars are of another day")
+
+
+def _write_whole(path: Path, data: bytes) -> None:
     """Write through a temporary name that is the same each time, so that a killed writer leaves at most one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")

@@ -120,8 +120,8 @@ class CryptoKlineVisionData:
     ) -> pa.Table:
         """The same as a pyarrow Table, a chunk a day; cached days are the mapped files' own memory."""
         query = self._query(symbol, interval, start_time, end_time, market, include_open=include_open)
-        batches = [labelled(step) for step in self._resolver.stream(query) if step.bars.num_rows]
-        return pa.Table.from_batches(batches, schema=KLINES_SCHEMA)
+        parts = [part for step in self._resolver.stream(query) for part in labelled(step)]
+        return pa.concat_tables([KLINES_SCHEMA.empty_table(), *parts])
 
     def plan(
         self,
@@ -177,9 +177,10 @@ class CryptoKlineVisionData:
                     yield DayReport(series.symbol, one.day, "empty")
         for step in self._resolver.stream(query, on_error=on_error):
             yield from _drain(failed)
-            rows = step.bars.num_rows
-            outcome = ("cached" if step.source == "cache" else step.source) if rows else "empty"
-            yield DayReport(step.series.symbol, step.day, outcome, rows)
+            for day in step.days:
+                rows = day.bars.num_rows
+                outcome = ("cached" if day.source == "cache" else day.source) if rows else "empty"
+                yield DayReport(step.series.symbol, day.day, outcome, rows)
         yield from _drain(failed)
 
     def _query(

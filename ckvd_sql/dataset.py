@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +17,15 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from ckvd_sql.bars import BAR_SCHEMA
+from ckvd_sql.fcp import Step
 from ckvd_sql.pruning import Pruning
 from ckvd_sql.stream import reader
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc
 
-    from ckvd_sql.fcp import Resolver, Step
+    from ckvd_sql.failover import DayBars
+    from ckvd_sql.fcp import Resolver
     from ckvd_sql.query import Query
 
 WORD = pa.dictionary(pa.int8(), pa.string())
@@ -31,6 +34,9 @@ WORD = pa.dictionary(pa.int8(), pa.string())
 KLINES_SCHEMA = pa.schema(
     [pa.field("symbol", WORD, nullable=False), *BAR_SCHEMA, pa.field("source", WORD, nullable=False)]
 )
+
+#: Days with fewer rows than this are joined, for each batch costs DuckDB some microseconds.
+_JOINED_ROWS = 512
 
 Scan = Callable[[Sequence[str], "pc.Expression | None"], Iterator[pa.RecordBatch]]
 
@@ -104,20 +110,33 @@ def klines_dataset(resolver: Resolver, ask: Callable[[], Query]) -> LazyDataset:
     def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[pa.RecordBatch]:
         pruning = Pruning(filter_, KLINES_SCHEMA, lambda series: {"symbol": series.symbol})
         for step in resolver.stream(ask(), pruning.wanted):
-            batch = labelled(step)
-            if not pruning.covers(step.series, step.day):
-                batch = batch.filter(filter_)
-            if batch.num_rows:
-                yield batch.select(list(columns))
+            for part, whole in _parts(step, pruning):
+                for table in labelled(part):
+                    kept = table if whole else table.filter(filter_)
+                    yield from kept.select(list(columns)).to_batches()
 
     return LazyDataset(KLINES_SCHEMA, scan)
 
 
-def labelled(step: Step) -> pa.RecordBatch:
-    """A step's bars with the two columns that day files do not store; nothing is copied."""
-    rows = step.bars.num_rows
-    arrays = [word(step.series.symbol, rows), *step.bars.columns, word(step.source, rows)]
-    return pa.RecordBatch.from_arrays(arrays, schema=KLINES_SCHEMA)
+def _parts(step: Step, pruning: Pruning) -> Iterator[tuple[Step, bool]]:
+    """A step cut where the filter begins or ceases to cover whole days, and whether it does."""
+
+    def covered(day: DayBars) -> bool:
+        return pruning.covers(step.series, day.day)
+
+    for whole, days in groupby(step.days, key=covered):
+        yield Step(step.series, tuple(days)), whole
+
+
+def labelled(step: Step) -> Iterator[pa.Table]:
+    """A step's bars with the two columns that day files do not store, a table a source. Large days are not copied."""
+    for source, days in groupby(step.days, key=lambda day: day.source):
+        bars = pa.Table.from_batches([day.bars for day in days], schema=BAR_SCHEMA)
+        rows = bars.num_rows
+        if rows < _JOINED_ROWS * bars.column(0).num_chunks:
+            bars = bars.combine_chunks()
+        columns = [word(step.series.symbol, rows), *bars.columns, word(source, rows)]
+        yield pa.Table.from_arrays(columns, schema=KLINES_SCHEMA)
 
 
 def word(text: str, rows: int) -> pa.DictionaryArray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
     from concurrent.futures import Future
     from datetime import date
-
-    import pyarrow as pa
 
     from ckvd_sql.market import Market, Series, Span
     from ckvd_sql.query import Query
@@ -66,12 +64,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A day as it comes out of the stream, its bars cut to the query."""
+    """Days as they come out of the stream together, in order, their bars cut to the query."""
 
     series: Series
-    day: date
-    bars: pa.RecordBatch
-    source: str
+    days: tuple[DayBars, ...]
 
 
 def plan(
@@ -131,7 +127,7 @@ def blocks(series: Series, days: Iterable[DayPlan]) -> Iterator[Block]:
         if series.interval.coarse or _whole_month_lacks(month, of_month):
             yield _month_block(series, month, of_month)
             continue
-        for (origin, _), run in groupby(of_month, key=lambda one: (one.origin, (one.day.day - 1) // DAYS_A_JOB)):
+        for (origin, _), run in groupby(of_month, key=_together):
             same = tuple(one.day for one in run)
             if origin is Origin.CACHE:
                 yield Block(series, same)
@@ -139,6 +135,11 @@ def blocks(series: Series, days: Iterable[DayPlan]) -> Iterator[Block]:
                 yield Block(series, same, Job(series, month, archived=same))
             elif origin is Origin.REST:
                 yield Block(series, same, Job(series, month, live=same))
+
+
+def _together(one: DayPlan) -> tuple[Origin, int]:
+    """What neighbouring days must share to be in one block."""
+    return one.origin, (one.day.day - 1) // DAYS_A_JOB if one.origin is Origin.VISION else 0
 
 
 def _whole_month_lacks(month: Month, days: list[DayPlan]) -> bool:
@@ -203,17 +204,36 @@ class Resolver:
         with Fetcher(self.settings, self.store, query.now, {job.month for job in jobs}) as fetcher:
             ahead = self._ahead(fetcher, jobs)
             for block in work:
-                got: dict[date, DayBars] = {}
-                if block.job:
-                    try:
-                        got = next(ahead).result()
-                    except CkvdError as error:
-                        if on_error is None:
-                            raise _naming(error, block.job, work) from error
-                        on_error(block.job, error)
-                        continue
-                for day in sorted({*block.days, *got}):
-                    yield self._cut(query, block.series, got.get(day) or self._cached(block.series, day, fetcher))
+                try:
+                    found = self._read(block, ahead, fetcher)
+                except CkvdError as error:
+                    failed = block.job or Job(block.series, Month.of(block.days[0]), archived=block.days)
+                    if on_error is None:
+                        raise _naming(error, failed, work) from error
+                    on_error(failed, error)
+                else:
+                    yield Step(block.series, tuple(self._cut(query, block.series, day) for day in found))
+
+    def _read(self, block: Block, ahead: Iterator[Future[dict[date, DayBars]]], fetcher: Fetcher) -> Iterable[DayBars]:
+        """A block's days in order. One in the cache that can't be read is set aside, and fetched again."""
+        got = next(ahead).result() if block.job else {}
+        snapshot = self.store.snapshot(block.series)
+        unread = []
+        for day in block.days:
+            if day not in got:
+                try:
+                    got[day] = DayBars(day, snapshot.read(day), "cache")
+                except FileNotFoundError:
+                    unread.append(day)
+                except CacheError as error:
+                    if self.settings.offline:
+                        raise
+                    log.warning("%s; it is set aside and fetched again", error)
+                    self.store.set_aside(block.series, day)
+                    unread.append(day)
+        if unread:
+            got |= fetcher.start(Job(block.series, Month.of(unread[0]), archived=tuple(unread))).result()
+        return [got[day] for day in sorted(got)]
 
     def symbols(self, market: Market) -> list[Symbol]:
         """The symbols of a market, from the exchange."""
@@ -229,26 +249,13 @@ class Resolver:
                 yield flying.popleft()
         yield from flying
 
-    def _cached(self, series: Series, day: date, fetcher: Fetcher) -> DayBars:
-        """A day that the plan found in the cache. One that can't be read is set aside, and fetched again."""
-        try:
-            return DayBars(day, self.store.read(series, day), "cache")
-        except FileNotFoundError:
-            pass
-        except CacheError as error:
-            if self.settings.offline:
-                raise
-            log.warning("%s; it is set aside and fetched again", error)
-            self.store.set_aside(series, day)
-        return fetcher.start(Job(series, Month.of(day), archived=(day,))).result()[day]
-
-    def _cut(self, query: Query, series: Series, whole: DayBars) -> Step:
+    def _cut(self, query: Query, series: Series, whole: DayBars) -> DayBars:
         bars, begin = whole.bars, day_start(whole.day)
         if begin < query.span.start or begin + DAY > query.span.end:
             bars = within(bars, query.span.start, query.span.end)
         if not query.include_open and series.interval.closed_at(whole.day) > query.now:
             bars = closed(bars, query.now)
-        return Step(series, whole.day, bars, whole.source)
+        return whole if bars is whole.bars else replace(whole, bars=bars)
 
 
 def _naming(error: CkvdError, failed: Job, work: list[Block]) -> CkvdError:

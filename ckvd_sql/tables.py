@@ -88,7 +88,8 @@ def gaps_dataset(resolver: Resolver, ask: Callable[[], Query]) -> LazyDataset:
     def rows() -> Iterator[dict[str, Any]]:
         query = ask()
         for series in query.series():
-            days = (step.bars for step in resolver.stream(query.only(series.symbol)))
+            steps = resolver.stream(query.only(series.symbol))
+            days = (day.bars for step in steps for day in step.days)
             for found in find_gaps(series.interval, query.span, query.now, days):
                 # Only now, for the listing may have been learnt on the way here.
                 gap = since_listing(series.interval, found, resolver.store.listed(series))

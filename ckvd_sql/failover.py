@@ -65,6 +65,7 @@ class Job:
         archived: Closed days: archive first, then REST.
         live: Days that are not over, or whose month is not: REST alone.
         monthly: Whether to try the month's archive before those of its days.
+        fresh: Whether to fetch even what the cache has.
     """
 
     series: Series
@@ -72,6 +73,7 @@ class Job:
     archived: tuple[date, ...] = ()
     live: tuple[date, ...] = ()
     monthly: bool = False
+    fresh: bool = False
 
     @property
     def days(self) -> tuple[date, ...]:
@@ -132,7 +134,7 @@ class Failover:
     def _cached(self, job: Job) -> dict[date, DayBars]:
         """Days that another caller has fetched meanwhile."""
         got = {}
-        for day in job.days:
+        for day in () if job.fresh else job.days:
             with contextlib.suppress(FileNotFoundError, CacheError):
                 got[day] = DayBars(day, self._store.read(job.series, day), "cache")
         return got
@@ -237,7 +239,10 @@ class Failover:
     async def _ever_traded(self, series: Series) -> bool:
         """Whether cache or archive know a symbol that REST does not."""
         if series not in self._traded and not await asyncio.to_thread(self._store.knows, series):
-            published = await together(self._vision.has_month(series, month) for month in self._months)
+            try:
+                published = await together(self._vision.published(series, month) for month in self._months)
+            except ProviderError:
+                return False
             if not any(published):
                 return False
         self._traded.add(series)

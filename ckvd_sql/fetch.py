@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 
@@ -19,7 +19,7 @@ from ckvd_sql.rest import Rest
 from ckvd_sql.vision import Vision
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from datetime import date
 
     from anyio.from_thread import BlockingPortal
@@ -31,8 +31,13 @@ if TYPE_CHECKING:
     from ckvd_sql.settings import Settings
 
 
+T = TypeVar("T")
+
+
 class Fetcher:
     """Runs jobs. Use it as a context manager; it starts nothing before the first job.
+
+    Its clients, `vision` and `rest`, are there for what runs on its event loop.
 
     Args:
         settings: Where the sources are, and how hard to try.
@@ -73,9 +78,13 @@ class Fetcher:
 
     def symbols(self, market: Market) -> list[Symbol]:
         """The symbols of a market, from the exchange."""
+        return self.call(lambda: self.rest.symbols(market))
+
+    def call(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """The result of one call of the clients. Raises `OfflineError` where the network is switched off."""
         if self._settings.offline:
-            raise OfflineError("the exchange's symbols can't be asked for: the network is switched off (CKVD_OFFLINE)")
-        return self._network().call(self._rest.symbols, market)
+            raise OfflineError("nobody can be asked: the network is switched off (CKVD_OFFLINE)")
+        return self._network().call(ask)
 
     def _network(self) -> BlockingPortal:
         if self._portal is None:
@@ -86,6 +95,6 @@ class Fetcher:
     @contextlib.asynccontextmanager
     async def _clients(self) -> AsyncIterator[None]:
         slots = asyncio.Semaphore(self._settings.concurrency)
-        async with Vision(self._settings, slots) as vision, Rest(self._settings, slots) as self._rest:
-            self._failover = Failover(self._settings, self._store, vision, self._rest, self._now, self._months)
+        async with Vision(self._settings, slots) as self.vision, Rest(self._settings, slots) as self.rest:
+            self._failover = Failover(self._settings, self._store, self.vision, self.rest, self._now, self._months)
             yield

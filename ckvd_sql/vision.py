@@ -19,7 +19,7 @@ from fsspec.core import url_to_fs
 
 from ckvd_sql.aio import retrying
 from ckvd_sql.bars import read_archive
-from ckvd_sql.errors import ChecksumError, MalformedDataError, ProviderError, ProviderUnavailableError
+from ckvd_sql.errors import ChecksumError, MalformedDataError, ProviderUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ckvd_sql.market import Month, Period, Series
+    from ckvd_sql.market import Period, Series
     from ckvd_sql.settings import Settings
 
 # `<64 hex><two spaces><name>`, with or without a newline at the end.
@@ -99,12 +99,13 @@ class Vision:
         """Whether the archive failed so often in a row that it is left alone for the rest of the scan."""
         return self._failures >= _ENOUGH_FAILURES
 
-    async def has_month(self, series: Series, month: Month) -> bool:
-        """Whether a monthly archive of the series is published; False too where the archive can't be asked."""
-        try:
-            return await self._read(f"{series.archive_path(month)}.CHECKSUM") is not None
-        except ProviderError:
-            return False
+    async def published(self, series: Series, period: Period) -> str | None:
+        """The SHA-256 that the archive states for a period now; None where it has no file. Raises as `fetch`."""
+        path = series.archive_path(period)
+        async for attempt in retrying(self._settings.retries, _worth_another_try):
+            with attempt:
+                said = await self._read(f"{path}.CHECKSUM")
+        return None if said is None else _expected(said, path.rpartition("/")[2], f"{self._settings.vision_url}/{path}")
 
     async def _fetch(self, series: Series, period: Period, *, verify: bool) -> Archive | None:
         path = series.archive_path(period)

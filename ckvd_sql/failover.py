@@ -12,8 +12,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from ckvd_sql.aio import together
-from ckvd_sql.bars import NO_BARS, closed, split
+from ckvd_sql.bars import NO_BARS, closed, closes, split
 from ckvd_sql.cache import Provenance
 from ckvd_sql.errors import CacheError, ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
 from ckvd_sql.gaps import find_gaps
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
     from datetime import date
-
-    import pyarrow as pa
 
     from ckvd_sql.cache import DayStore
     from ckvd_sql.market import Month, Period, Series
@@ -270,9 +270,20 @@ class Failover:
 
     async def _run(self, series: Series, first: date, last: date, wanted: list[date]) -> dict[date, DayBars]:
         start, end = day_start(first), min(day_start(last) + DAY, self._now)
-        by_day = split(await self._rest.klines(series, start, end))
+        by_day = split(self._settled(await self._rest.klines(series, start, end)))
         days = by_day.keys() | {day for day in wanted if first <= day <= last}
         return await asyncio.to_thread(lambda: {day: self._keep(series, day, by_day.get(day, NO_BARS)) for day in days})
+
+    def _exchange_now(self) -> int:
+        """Now, as far as the exchange agrees: a clock that runs ahead of its own must not close a bar early."""
+        if self._settings.now is not None or self._rest.server_now is None:
+            return self._now
+        return min(self._now, self._rest.server_now)
+
+    def _settled(self, bars: pa.RecordBatch) -> pa.RecordBatch:
+        """Without the bars that only a clock ahead of the exchange's takes for closed."""
+        now, times = self._exchange_now(), closes(bars)
+        return bars if now == self._now else bars.filter(pa.array((times < now) | (times >= self._now)))
 
     def _mismatch(self, job: Job, day: date) -> ChecksumError | None:
         """The archive that has the day but not the published checksum."""
@@ -308,7 +319,7 @@ class Failover:
             origin = Provenance("rest", self._settings.rest_url(series.market), "", self._settings.clock())
         else:
             origin = Provenance("vision", archive.url, archive.sha256, self._settings.clock(), archive.checksum, gaps)
-        if series.interval.closed_at(day) <= self._now and closed(bars, self._now).num_rows == bars.num_rows:
+        if series.interval.closed_at(day) <= self._exchange_now() and closed(bars, self._now).num_rows == bars.num_rows:
             try:
                 self._store.write(series, day, bars, origin)
                 bars = self._store.read(series, day)

@@ -7,9 +7,11 @@ says what to do. It knows no cache and no archive. Facts on limits, weights and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -25,7 +27,7 @@ from ckvd_sql.errors import (
     ProviderUnavailableError,
     RateLimitError,
 )
-from ckvd_sql.market import DAY, INTERVALS, Market, Series, moment_of
+from ckvd_sql.market import DAY, INTERVALS, Market, Series, instant_of, moment_of
 from ckvd_sql.weight import WeightBudget
 
 if TYPE_CHECKING:
@@ -83,6 +85,8 @@ class Rest:
         self._settings = settings
         self._slots = slots
         self._budgets: dict[Market, WeightBudget] = {}
+        #: The exchange's clock at its last answer, in microseconds since the epoch, by its `Date` header.
+        self.server_now: int | None = None
 
     async def __aenter__(self) -> Self:
         # Redirects are not followed: a REST host that sends one is not the exchange.
@@ -175,16 +179,22 @@ class Rest:
         async with self._slots:
             await self._wait_for(budget, cost, url)
             try:
-                answer = await self._client.get(url, params=parameters)
-            except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+                async with asyncio.timeout(self._settings.patience):
+                    answer = await self._client.get(url, params=parameters)
+            except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # a TimeoutError is an OSError
                 reason = str(error) or type(error).__name__
                 raise ProviderUnavailableError(f"no answer from {url}: {reason}", url=url) from error
+        self._read_clock(answer)
         used = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if used.isdigit():
             await asyncio.to_thread(budget.observe, int(used))
         if answer.status_code != httpx.codes.OK:
             self._refuse(answer, budget, market, series)
         return answer.content
+
+    def _read_clock(self, answer: httpx.Response) -> None:
+        with contextlib.suppress(KeyError, ValueError, TypeError):
+            self.server_now = instant_of(parsedate_to_datetime(answer.headers["Date"]))
 
     async def _wait_for(self, budget: WeightBudget, cost: int, url: str) -> None:
         """Come back when the request may be sent. Raises `RateLimitError` while the exchange wants silence."""

@@ -112,7 +112,7 @@ class Settings:
             `strict` raises `ChecksumError`, `warn` uses them and says so in the day's metadata.
         offline: Ask nothing of the network, whatever the query.
         concurrency: Requests under way at once, per query.
-        timeout: Seconds that a connection may stay silent.
+        timeout: Seconds that a connection may stay silent; a whole request may take ten times as long.
         retries: How often a failed request is tried again.
         now: A fixed clock (microseconds since the epoch) for replays and tests; None is the real one.
     """
@@ -143,6 +143,11 @@ class Settings:
                 raise SettingsError(name, value, f"there are only {', '.join(names)}")
         given = {f"CKVD_{name.upper()}": value for name, value in arguments.items() if value is not None}
         return environ.to_config(cls, {**os.environ, **given})
+
+    @property
+    def patience(self) -> float:
+        """Seconds that one request may take in all, however much it drips."""
+        return 10 * self.timeout
 
     def clock(self) -> int:
         """Now, in microseconds since the epoch."""

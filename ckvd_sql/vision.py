@@ -147,7 +147,7 @@ class Vision:
         timeout = self._settings.timeout
         return await self._stack.enter_async_context(
             aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout, sock_read=timeout),
+                timeout=aiohttp.ClientTimeout(total=self._settings.patience, sock_connect=timeout, sock_read=timeout),
                 connector=aiohttp.TCPConnector(limit=self._settings.concurrency),
                 trust_env=True,
                 trace_configs=[redirects],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -20,7 +20,7 @@ def retrying(retries: int, worth_it: Callable[[BaseException], bool]) -> AsyncRe
     """One try and up to `retries` more of what is worth it; the last error is raised as it is."""
     return AsyncRetrying(
         stop=stop_after_attempt(retries + 1),
-        wait=wait_exponential_jitter(initial=0.2, max=LONGEST_WAIT, jitter=0.1),
+        wait=wait_exponential(multiplier=0.2, max=LONGEST_WAIT) + wait_random(0, 0.1),
         retry=retry_if_exception(worth_it),
         reraise=True,
     )

@@ -175,7 +175,7 @@ def _read_csv(text: bytes, url: str) -> dict[str, pa.Array]:
             pa.BufferReader(text),
             read_options=csv.ReadOptions(
                 column_names=names,
-                skip_rows=0 if text[:1].isdigit() else 1,
+                skip_rows=1 if text[:1].isalpha() else 0,
                 use_threads=False,
                 block_size=max(len(text), 1),
             ),

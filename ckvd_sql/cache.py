@@ -155,7 +155,11 @@ class DayStore:
 
     def knows(self, series: Series) -> bool:
         """Whether any day of the series is here with a bar in it."""
-        return any(self.describe(series, day).rows for day in self.days(series))
+        for day in self.days(series):
+            with contextlib.suppress(CacheError, FileNotFoundError):
+                if self.describe(series, day).rows:
+                    return True
+        return False
 
     def read(self, series: Series, day: date) -> pa.RecordBatch:
         """A day's bars, mapped: the batch's memory is the file's.
@@ -307,24 +311,24 @@ def _messages(content: pa.Buffer) -> tuple[ipc.Message, ipc.Message]:
     """The two messages of a day file, schema and bars, if the seal over everything but the bars' values holds."""
     stream = pa.BufferReader(content.slice(_STREAM_AT))
     head, body = ipc.read_message(stream), ipc.read_message(stream)
-    if content[len(_MAGIC) : _STREAM_AT].to_pybytes() != _seal(content, body):
+    if content[len(_MAGIC) : _STREAM_AT].to_pybytes() != _seal(content, _STREAM_AT + stream.tell(), body):
         raise ValueError("its head or foot is damaged")
     return head, body
 
 
-def _seal(content: pa.Buffer, body: ipc.Message) -> bytes:
-    """CRC-16 of all that is neither magic nor the bars' values: no single damaged byte escapes it."""
-    start = body.body.address - content.address
-    end = start + body.body.size
+def _seal(content: pa.Buffer, end: int, body: ipc.Message) -> bytes:
+    """CRC-16 of all that is neither magic nor the bars' values, which end at `end`: no single damaged byte escapes."""
+    head = content[_STREAM_AT : end - body.body.size]
     foot = content[end : content.size - len(_MAGIC)]
-    return binascii.crc_hqx(foot, binascii.crc_hqx(content[_STREAM_AT:start], 0)).to_bytes(2, "little")
+    return binascii.crc_hqx(foot, binascii.crc_hqx(head, 0)).to_bytes(2, "little")
 
 
 def _sealed(content: pa.Buffer) -> bytes:
     """A day file with its seal in the two bytes of padding behind the first magic, which readers pass over."""
     stream = pa.BufferReader(content.slice(_STREAM_AT))
     ipc.read_message(stream)
-    seal = _seal(content, ipc.read_message(stream))
+    body = ipc.read_message(stream)
+    seal = _seal(content, _STREAM_AT + stream.tell(), body)
     return b"".join((_MAGIC, seal, content[_STREAM_AT:]))
 
 

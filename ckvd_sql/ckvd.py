@@ -121,7 +121,7 @@ class CryptoKlineVisionData:
         """The same as a pyarrow Table, a chunk a day; cached days are the mapped files' own memory."""
         query = self._query(symbol, interval, start_time, end_time, market, include_open=include_open)
         parts = [part for step in self._resolver.stream(query) for part in labelled(step)]
-        return pa.concat_tables([KLINES_SCHEMA.empty_table(), *parts])
+        return pa.concat_tables(parts) if parts else KLINES_SCHEMA.empty_table()
 
     def plan(
         self,

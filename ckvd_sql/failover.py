@@ -105,7 +105,9 @@ class Failover:
         self._listings: dict[Series, int | None] = {}
         self._asking: defaultdict[Series, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._traded: set[Series] = set()
-        self._mismatches: dict[tuple[Series, Period], ChecksumError] = {}
+        self._unknown: dict[Series, InvalidSymbolError] = {}
+        self._failures: dict[tuple[Series, Period], ProviderError] = {}
+        self._told_down = False
         self._told_unkept = False
 
     async def fetch(self, job: Job) -> dict[date, DayBars]:
@@ -115,6 +117,7 @@ class Failover:
         """
         async with self._lock(job):
             got = self._cached(job)
+            got |= self._before(job, got, self._known_first_open(job.series))
             if job.monthly and not got:
                 got |= await self._from_monthly(job)
                 got |= await self._before_listing(job, got)
@@ -159,16 +162,18 @@ class Failover:
         return {bars.day: bars for bars in found if bars}
 
     async def _archive(self, series: Series, period: Period) -> Archive | None:
-        """An archive, or None where the next source has to be asked."""
-        if self._vision.down:
-            return None
+        """An archive, or None where the next source has to be asked. A failure is not an absence, and is noted."""
         try:
+            if self._vision.down:
+                raise ProviderUnavailableError("the archive failed too often and is left alone")
             archive = await self._vision.fetch(series, period)
         except ProviderError as error:
-            if isinstance(error, ChecksumError):
-                self._mismatches[series, period] = error
-            then = "the archive is left alone from here on" if self._vision.down else f"{period} is taken elsewhere"
-            log.warning("%s: %s; %s", series, error, then)
+            if not self._vision.down:
+                log.warning("%s: %s; %s is taken elsewhere", series, error, period)
+            elif not self._told_down:
+                self._told_down = True
+                log.warning("%s: %s; the archive is left alone from here on", series, error)
+            self._failures[series, period] = error
             return None
         if archive is not None:
             self._traded.add(series)
@@ -209,25 +214,35 @@ class Failover:
 
     async def _before_listing(self, job: Job, got: Mapping[date, DayBars]) -> dict[date, DayBars]:
         """The days before the series' first bar, empty. The exchange is asked once, when a day was missing."""
-        lacking = [day for day in job.archived if day not in got]
-        first = await self._first_open(job.series) if lacking else None
-        if first is None:
+        if all(day in got for day in job.archived):
             return {}
+        return self._before(job, got, await self._first_open(job.series))
+
+    def _before(self, job: Job, got: Mapping[date, DayBars], first_open: int | None) -> dict[date, DayBars]:
+        if first_open is None:
+            return {}
+        lacking = [day for day in job.archived if day not in got]
         closed_at = job.series.interval.closed_at
-        return {day: DayBars(day, NO_BARS, "rest") for day in lacking if closed_at(day) <= first}
+        return {day: DayBars(day, NO_BARS, "rest") for day in lacking if closed_at(day) <= first_open}
+
+    def _known_first_open(self, series: Series) -> int | None:
+        return self._listings.get(series) or self._store.listed(series)
 
     async def _first_open(self, series: Series) -> int | None:
         """The open time of the series' first bar, where it can be learnt."""
         async with self._asking[series]:
+            if series in self._unknown:
+                raise self._unknown[series]
             if series not in self._listings:
-                self._listings[series] = self._store.listed(series) or await self._ask_first_open(series)
+                self._listings[series] = self._known_first_open(series) or await self._ask_first_open(series)
         return self._listings[series]
 
     async def _ask_first_open(self, series: Series) -> int | None:
         try:
             first = await self._rest.first_open(series)
-        except InvalidSymbolError:
+        except InvalidSymbolError as error:
             if not await self._ever_traded(series):
+                self._unknown[series] = error
                 raise
             return None
         except ProviderError:
@@ -263,7 +278,7 @@ class Failover:
         except (InvalidSymbolError, DelistedError) as error:
             if isinstance(error, InvalidSymbolError) and not await self._ever_traded(job.series):
                 raise
-            doubted = [day for day in days if self._mismatch(job, day)]
+            doubted = [day for day in days if self._failure(job, day)]
             got = await self._despite_checksum(job, doubted, error) if doubted else {}
             return got | {day: self._without_bars(job.series, day) for day in days if day not in got}
         return {day: bars for part in found for day, bars in part.items()}
@@ -285,20 +300,26 @@ class Failover:
         now, times = self._exchange_now(), closes(bars)
         return bars if now == self._now else bars.filter(pa.array((times < now) | (times >= self._now)))
 
-    def _mismatch(self, job: Job, day: date) -> ChecksumError | None:
-        """The archive that has the day but not the published checksum."""
-        return self._mismatches.get((job.series, day)) or self._mismatches.get((job.series, job.month))
+    def _failure(self, job: Job, day: date) -> ProviderError | None:
+        """Why the archive could not give a day that it may well have."""
+        return self._failures.get((job.series, day)) or self._failures.get((job.series, job.month))
 
-    async def _despite_checksum(self, job: Job, days: list[date], error: Exception) -> dict[date, DayBars]:
-        """Days that REST can't serve, from archives whose checksum is wrong: only if the user said so."""
-        mismatch = next((found for day in days if (found := self._mismatch(job, day))), None)
-        if mismatch is None:
-            raise error
-        if self._settings.checksum != "warn" or not all(self._mismatch(job, day) for day in days):
-            raise mismatch from error
+    async def _despite_checksum(
+        self, job: Job, days: list[date], error: ProviderError | InvalidSymbolError
+    ) -> dict[date, DayBars]:
+        """Days that REST can't serve, from archives whose checksum is wrong: only if the user said so.
+
+        Raises the archive's failure where it has one to say, else REST's.
+        """
+        failures = [self._failure(job, day) for day in days]
+        wrong = [failure for failure in failures if isinstance(failure, ChecksumError)]
+        if self._settings.checksum != "warn" or len(wrong) < len(days):
+            served = not isinstance(error, ProviderUnavailableError)  # REST answered: what lacks is the archive's fault
+            first = next(iter(wrong), None) or (next(filter(None, failures), None) if served else None)
+            raise (first or error) from (error if first else None)
         got = {}
         for day in days:
-            period = day if (job.series, day) in self._mismatches else job.month
+            period = day if (job.series, day) in self._failures else job.month
             archive = await self._vision.fetch(job.series, period, verify=False)
             bars = archive.days.get(day, NO_BARS) if archive else NO_BARS
             log.warning("%s: %s is used although the checksum of its archive is wrong", job.series, day)
@@ -323,7 +344,7 @@ class Failover:
             try:
                 self._store.write(series, day, bars, origin)
                 bars = self._store.read(series, day)
-            except OSError as error:
+            except (OSError, CacheError) as error:
                 if not self._told_unkept:
                     self._told_unkept = True
                     log.warning("the cache can't be written, so bars are served but not kept: %s", error)

@@ -114,7 +114,10 @@ class Rest:
         slots = series.interval.slots(start, end)
         if not slots:
             return NO_BARS
-        bounds = [start, *(series.interval.opens(slot) for slot in slots[PAGE - 2 :: PAGE - 2]), end]
+        page = PAGE - 2
+        if series.market is Market.CM:
+            page = min(page, _CM_WINDOW // (series.interval.step or 31 * DAY))
+        bounds = [start, *(series.interval.opens(slot) for slot in slots[page::page]), end]
         pages = await together(self._page(series, first, last) for first, last in pairwise(bounds))
         table = pa.Table.from_batches(pages, schema=BAR_SCHEMA).combine_chunks()
         return next(iter(table.to_batches()), NO_BARS)

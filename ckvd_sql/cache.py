@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from ckvd_sql.market import Period
+    from ckvd_sql.market import Month, Period
 
 FORMAT = "1"
 SUFFIX = ".arrow"
@@ -42,7 +42,9 @@ _STREAM_AT = 8  # the magic and its padding; from here on the file is an IPC str
 _LOCKS = 256  # lock files are shared by hash, so that their number stays bounded
 
 _SMALL = 32_768  # bytes; below this, reading a file is cheaper than mapping it
-_MAPPED_DAYS = 8192  # of one series; a process may hold some 65,000 maps
+_JOINED_ROWS = 512  # days with fewer rows are joined, for each batch costs DuckDB some microseconds
+_MAPPED_DAYS = 20_000  # a process may hold some 65,000 maps
+_JOINED_BYTES = 100_000_000
 _SNAPSHOTS = 256
 _CLOCK_TICK = 50_000_000  # ns; a folder that changed just now may change again within the same file system time
 
@@ -84,7 +86,7 @@ class DayFile:
 
 
 class Snapshot:
-    """A series' folder as it was at one look: its days, and those of them that have been mapped since.
+    """A series' folder as it was at one look: its days, and what of them has been read since.
 
     Args:
         store: Where the days are read.
@@ -97,15 +99,33 @@ class Snapshot:
         self._store = store
         self._series = series
         self._mapped: dict[date, pa.RecordBatch] = {}
+        self._months: dict[Month, pa.Table] = {}
+        self._whole: dict[Month, bool] = {}
 
     def read(self, day: date) -> pa.RecordBatch:
         """A day's bars, as `DayStore.read`; a large day is mapped once."""
         bars = self._mapped.get(day)
         if bars is None:
             bars = self._store.read(self._series, day)
-            if bars.nbytes > _SMALL and len(self._mapped) < _MAPPED_DAYS:
+            if bars.nbytes > _SMALL and self._store.may_hold(maps=1):
                 self._mapped[day] = bars
         return bars
+
+    def holds(self, month: Month) -> bool:
+        """Whether every day of a month is here."""
+        whole = self._whole.get(month)
+        if whole is None:
+            whole = self._whole[month] = self.days.issuperset(month.days())
+        return whole
+
+    def month(self, month: Month) -> pa.Table:
+        """A month's bars, read once. Raises as `DayStore.read`."""
+        table = self._months.get(month)
+        if table is None:
+            table = join([self.read(day) for day in month.days()])
+            if self._mapped or self._store.may_hold(joined=table.nbytes):
+                self._months[month] = table
+        return table
 
 
 class DayStore:
@@ -118,6 +138,8 @@ class DayStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._snapshots: OrderedDict[Series, tuple[int, Snapshot]] = OrderedDict()
+        self._maps = 0
+        self._joined = 0
 
     def folder(self, series: Series) -> Path:
         """The folder of a series' day files."""
@@ -152,6 +174,15 @@ class DayStore:
             while len(self._snapshots) > _SNAPSHOTS:
                 self._snapshots.popitem(last=False)
         return found
+
+    def may_hold(self, *, maps: int = 0, joined: int = 0) -> bool:
+        """Count what a snapshot keeps; when it is too much in all, every snapshot is let go."""
+        self._maps += maps
+        self._joined += joined
+        if self._maps > _MAPPED_DAYS or self._joined > _JOINED_BYTES:
+            self._maps = self._joined = 0
+            self._snapshots.clear()
+        return True
 
     def knows(self, series: Series) -> bool:
         """Whether any day of the series is here with a bar in it."""
@@ -279,6 +310,12 @@ class DayStore:
 
     def _listing(self, series: Series) -> Path:
         return self.folder(series) / ".listed"
+
+
+def join(days: list[pa.RecordBatch]) -> pa.Table:
+    """Days as one table: large ones as they are, small ones in one piece."""
+    table = pa.Table.from_batches(days, schema=BAR_SCHEMA)
+    return table.combine_chunks() if table.num_rows < _JOINED_ROWS * len(days) else table
 
 
 def body_hash(bars: pa.RecordBatch) -> str:

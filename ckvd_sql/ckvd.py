@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 
-from ckvd_sql.dataset import KLINES_SCHEMA, labelled
+from ckvd_sql.dataset import whole_table
 from ckvd_sql.fcp import Origin, Resolver
 from ckvd_sql.query import parse_query
 from ckvd_sql.settings import Settings
@@ -120,8 +120,7 @@ class CryptoKlineVisionData:
     ) -> pa.Table:
         """The same as a pyarrow Table, a chunk a day; cached days are the mapped files' own memory."""
         query = self._query(symbol, interval, start_time, end_time, market, include_open=include_open)
-        parts = [part for step in self._resolver.stream(query) for part in labelled(step)]
-        return pa.concat_tables(parts) if parts else KLINES_SCHEMA.empty_table()
+        return whole_table(self._resolver.stream(query))
 
     def plan(
         self,
@@ -175,7 +174,7 @@ class CryptoKlineVisionData:
             for one in self._resolver.plan(query, series):
                 if one.origin is Origin.UNLISTED:
                     yield DayReport(series.symbol, one.day, "empty")
-        for step in self._resolver.stream(query, on_error=on_error):
+        for step in self._resolver.stream(query, by_day=True, on_error=on_error):
             yield from _drain(failed)
             for day in step.days:
                 rows = day.bars.num_rows

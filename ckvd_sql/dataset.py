@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from ckvd_sql.bars import BAR_SCHEMA
-from ckvd_sql.fcp import Step
+from ckvd_sql.cache import join
 from ckvd_sql.pruning import Pruning
 from ckvd_sql.stream import reader
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import pyarrow.compute as pc
 
     from ckvd_sql.failover import DayBars
-    from ckvd_sql.fcp import Resolver
+    from ckvd_sql.fcp import Resolver, Step
+    from ckvd_sql.market import Series
     from ckvd_sql.query import Query
 
 WORD = pa.dictionary(pa.int8(), pa.string())
@@ -35,10 +36,7 @@ KLINES_SCHEMA = pa.schema(
     [pa.field("symbol", WORD, nullable=False), *BAR_SCHEMA, pa.field("source", WORD, nullable=False)]
 )
 
-#: Days with fewer rows than this are joined, for each batch costs DuckDB some microseconds.
-_JOINED_ROWS = 512
-
-Scan = Callable[[Sequence[str], "pc.Expression | None"], Iterator[pa.RecordBatch]]
+Scan = Callable[[Sequence[str], "pc.Expression | None"], Iterator[list[pa.RecordBatch]]]
 
 
 class LazyDataset(ds.Dataset):  # type: ignore[misc]
@@ -46,8 +44,8 @@ class LazyDataset(ds.Dataset):  # type: ignore[misc]
 
     Args:
         schema: The columns.
-        scan: Gives the batches of the named columns, the rows for which the filter is true; it is called once a
-            scan, in whichever thread scans, and closed when the reader is.
+        scan: Gives batches of the named columns, list by list, the rows for which the filter is true; it is called once
+            a scan, in whichever thread scans, and closed when the reader is.
     """
 
     def __new__(cls, *_: Any) -> LazyDataset:  # noqa: PYI034 (Dataset's own constructor refuses)
@@ -79,7 +77,7 @@ class LazyDataset(ds.Dataset):  # type: ignore[misc]
 class LazyScanner:
     """What DuckDB and pyarrow ask of a scanner."""
 
-    def __init__(self, schema: pa.Schema, batches: Callable[[], Iterator[pa.RecordBatch]]) -> None:
+    def __init__(self, schema: pa.Schema, batches: Callable[[], Iterator[list[pa.RecordBatch]]]) -> None:
         self.projected_schema = schema
         self._batches = batches
 
@@ -95,11 +93,11 @@ class LazyScanner:
 def rows_dataset(schema: pa.Schema, rows: Callable[[], Iterable[dict[str, Any]]]) -> LazyDataset:
     """A dataset of a few rows that are made when it is scanned."""
 
-    def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[pa.RecordBatch]:
+    def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[list[pa.RecordBatch]]:
         table = pa.Table.from_pylist(list(rows()), schema=schema)
         if filter_ is not None:
             table = table.filter(filter_)
-        yield from table.select(list(columns)).to_batches()
+        yield table.select(list(columns)).to_batches()
 
     return LazyDataset(schema, scan)
 
@@ -107,36 +105,42 @@ def rows_dataset(schema: pa.Schema, rows: Callable[[], Iterable[dict[str, Any]]]
 def klines_dataset(resolver: Resolver, ask: Callable[[], Query]) -> LazyDataset:
     """The bars of a query. It is asked for at each scan, so that an end of now is that scan's now."""
 
-    def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[pa.RecordBatch]:
+    def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[list[pa.RecordBatch]]:
         pruning = Pruning(filter_, KLINES_SCHEMA, lambda series: {"symbol": series.symbol})
-        for step in resolver.stream(ask(), pruning.wanted):
-            for part, whole in _parts(step, pruning):
-                for table in labelled(part):
-                    kept = table if whole else table.filter(filter_)
-                    yield from kept.select(list(columns)).to_batches()
+        for step in resolver.stream(ask(), pruning):
+            if step.month is not None:
+                yield labelled(step.month, step.series, "cache", columns).to_batches()
+            for (source, whole), days in groupby(step.days, key=_sameness(step, pruning)):
+                bars = join([day.bars for day in days])
+                if whole:
+                    yield labelled(bars, step.series, source, columns).to_batches()
+                else:
+                    yield labelled(bars, step.series, source).filter(filter_).select(list(columns)).to_batches()
 
     return LazyDataset(KLINES_SCHEMA, scan)
 
 
-def _parts(step: Step, pruning: Pruning) -> Iterator[tuple[Step, bool]]:
-    """A step cut where the filter begins or ceases to cover whole days, and whether it does."""
-
-    def covered(day: DayBars) -> bool:
-        return pruning.covers(step.series, day.day)
-
-    for whole, days in groupby(step.days, key=covered):
-        yield Step(step.series, tuple(days)), whole
+def _sameness(step: Step, pruning: Pruning) -> Callable[[DayBars], tuple[str, bool]]:
+    """What neighbouring days must share to be handed on together: their source, and being kept whole."""
+    return lambda day: (day.source, pruning.covers(step.series, day.day))
 
 
-def labelled(step: Step) -> Iterator[pa.Table]:
-    """A step's bars with the two columns that day files do not store, a table a source. Large days are not copied."""
-    for source, days in groupby(step.days, key=lambda day: day.source):
-        bars = pa.Table.from_batches([day.bars for day in days], schema=BAR_SCHEMA)
-        rows = bars.num_rows
-        if rows < _JOINED_ROWS * bars.column(0).num_chunks:
-            bars = bars.combine_chunks()
-        columns = [word(step.series.symbol, rows), *bars.columns, word(source, rows)]
-        yield pa.Table.from_arrays(columns, schema=KLINES_SCHEMA)
+def labelled(bars: pa.Table, series: Series, source: str, columns: Sequence[str] = KLINES_SCHEMA.names) -> pa.Table:
+    """Columns of `ckvd_klines` from bars: the two that day files do not store are added, nothing is copied."""
+    words = {"symbol": series.symbol, "source": source}
+    arrays = [word(words[name], bars.num_rows) if name in words else bars.column(name) for name in columns]
+    return pa.Table.from_arrays(arrays, schema=pa.schema([KLINES_SCHEMA.field(name) for name in columns]))
+
+
+def whole_table(steps: Iterable[Step]) -> pa.Table:
+    """Every bar of a stream."""
+    parts = []
+    for step in steps:
+        if step.month is not None:
+            parts.append(labelled(step.month, step.series, "cache"))
+        for source, days in groupby(step.days, key=lambda day: day.source):
+            parts.append(labelled(join([day.bars for day in days]), step.series, source))
+    return pa.concat_tables(parts) if parts else KLINES_SCHEMA.empty_table()
 
 
 def word(text: str, rows: int) -> pa.DictionaryArray:

@@ -22,13 +22,17 @@ from ckvd_sql.errors import CacheError, CkvdError, OfflineError, ProviderUnavail
 from ckvd_sql.failover import DAYS_A_JOB, DayBars, Job
 from ckvd_sql.fetch import Fetcher
 from ckvd_sql.market import DAY, Month, day_start, spell_days
+from ckvd_sql.pruning import Cover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
     from concurrent.futures import Future
     from datetime import date
 
+    import pyarrow as pa
+
     from ckvd_sql.market import Market, Series, Span
+    from ckvd_sql.pruning import Pruning
     from ckvd_sql.query import Query
     from ckvd_sql.rest import Symbol
     from ckvd_sql.settings import Settings
@@ -55,19 +59,25 @@ class DayPlan:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Consecutive days of a plan that are read together, and the job that fetches those of them that lack."""
+    """Days of a plan that are read together: a whole month of the cache, or days of which a job fetches some."""
 
     series: Series
     days: tuple[date, ...]
     job: Job | None = None
+    month: Month | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Days as they come out of the stream together, in order, their bars cut to the query."""
+    """What comes out of the stream together: a whole month of the cache, or days in order, cut to the query."""
 
     series: Series
     days: tuple[DayBars, ...]
+    month: pa.Table | None = None
+
+    def batches(self) -> list[pa.RecordBatch]:
+        """The bars, in order."""
+        return self.month.to_batches() if self.month is not None else [day.bars for day in self.days]
 
 
 def plan(
@@ -180,30 +190,30 @@ class Resolver:
     def stream(
         self,
         query: Query,
-        wanted: Callable[[Series, list[date]], set[date]] | None = None,
+        pruning: Pruning | None = None,
+        *,
+        by_day: bool = False,
         on_error: Callable[[Job, CkvdError], None] | None = None,
     ) -> Iterator[Step]:
-        """The query's days in order, symbol by symbol, each cut to the query. Closing it ends all fetching.
+        """The query's bars in order, symbol by symbol. Closing it ends all fetching.
 
         Args:
             query: What is asked.
-            wanted: Chooses the days of a plan that are needed after all.
+            pruning: Leaves out the days in which nothing is wanted; days that are wanted in part come whole.
+            by_day: Never give a whole month in one.
             on_error: Told of a job that failed, whose days are then passed over; without it the error is raised.
 
         Raises:
             CkvdError: A day can't be had. The days before it have been yielded, and are cached.
         """
-        work: list[Block] = []
-        for series in query.series():
-            days = self.plan(query, series)
-            if wanted:
-                chosen = wanted(series, [one.day for one in days])
-                days = [one for one in days if one.day in chosen]
-            work.extend(blocks(series, days))
+        work = [block for series in query.series() for block in self._blocks(query, series, pruning, by_day=by_day)]
         jobs = [block.job for block in work if block.job]
         with Fetcher(self.settings, self.store, query.now, {job.month for job in jobs}) as fetcher:
             ahead = self._ahead(fetcher, jobs)
             for block in work:
+                if block.month and (month := self._month(block)):
+                    yield Step(block.series, (), month)
+                    continue
                 try:
                     found = self._read(block, ahead, fetcher)
                 except CkvdError as error:
@@ -213,6 +223,39 @@ class Resolver:
                     on_error(failed, error)
                 else:
                     yield Step(block.series, tuple(self._cut(query, block.series, day) for day in found))
+
+    def _blocks(self, query: Query, series: Series, pruning: Pruning | None, *, by_day: bool) -> Iterator[Block]:
+        """A series' plan as blocks, month by month: most months lie whole in the cache, and need no look at days."""
+        snapshot, first_open = self.store.snapshot(series), self.store.listed(series)
+        months = list(query.span.months())
+        covers = pruning.months(series, months) if pruning else {}
+        for month in months:
+            cover, part = covers.get(month, Cover.ALL), query.span.within(month)
+            if cover is Cover.NONE:
+                continue
+            whole = part == month.span and part.end <= query.now and not (by_day or series.interval.coarse)
+            if whole and cover is Cover.ALL and snapshot.holds(month):
+                yield Block(series, tuple(month.days()), month=month)
+                continue
+            days = plan(
+                series,
+                part,
+                query.now,
+                include_open=query.include_open,
+                cached=snapshot.days,
+                first_open=first_open,
+            )
+            if pruning and cover is Cover.PART:
+                wanted = pruning.days(series, [one.day for one in days])
+                days = [one for one in days if one.day in wanted]
+            yield from blocks(series, days)
+
+    def _month(self, block: Block) -> pa.Table | None:
+        """A month of the cache in one; None where its days must be looked at one by one, for one can't be read."""
+        try:
+            return self.store.snapshot(block.series).month(block.month) if block.month else None
+        except (CacheError, FileNotFoundError):
+            return None
 
     def _read(self, block: Block, ahead: Iterator[Future[dict[date, DayBars]]], fetcher: Fetcher) -> Iterable[DayBars]:
         """A block's days in order. One in the cache that can't be read is set aside, and fetched again."""

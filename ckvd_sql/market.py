@@ -97,6 +97,11 @@ class Month:
         """The last day."""
         return self.next.first - timedelta(days=1)
 
+    @property
+    def span(self) -> Span:
+        """The instants of the month."""
+        return Span(day_start(self.first), day_start(self.next.first))
+
     def days(self) -> Iterator[date]:
         """Every day of the month."""
         return days_between(self.first, self.last)
@@ -250,6 +255,19 @@ class Span:
     def until(self, instant: int) -> Span:
         """The part of the range before an instant."""
         return Span(self.start, min(self.end, instant))
+
+    def within(self, month: Month) -> Span:
+        """The part of the range in a month."""
+        whole = month.span
+        return Span(max(self.start, whole.start), min(self.end, whole.end))
+
+    def months(self) -> Iterator[Month]:
+        """The months that the range touches."""
+        if not self.empty:
+            month, last = Month.of(day_of(self.start)), Month.of(day_of(self.end - 1))
+            while month <= last:
+                yield month
+                month = month.next
 
     def days(self, interval: Interval) -> Iterator[date]:
         """The days on which bars of the interval can open in this range."""

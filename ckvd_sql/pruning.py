@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import operator
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,20 +21,29 @@ from ckvd_sql.bars import INSTANT
 from ckvd_sql.market import DAY, Month, day_start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from datetime import date
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     from ckvd_sql.market import Series
+
+Key = TypeVar("Key", bound="Hashable")
 
 _FORMAT = ds.IpcFileFormat()
 _NOWHERE = fs.SubTreeFileSystem("/nonexistent", fs.LocalFileSystem())
 
 
-class Pruning:
-    """One scan's filter, judged by series, month and day.
+class Cover(Enum):
+    """How many rows of a period a filter keeps, as far as can be told without reading it."""
 
-    Months come first, then the days of those months that the filter covers in part: a fragment costs microseconds,
-    and there are thousands of days.
+    NONE = "none"
+    PART = "part"
+    ALL = "all"
+
+
+class Pruning:
+    """One scan's filter, judged by series, year, month and day.
+
+    A fragment costs microseconds and there are thousands of days, so a longer period is judged first, and a shorter
+    one only where the filter covers the longer in part.
 
     Args:
         filter_: The filter; None keeps everything.
@@ -46,29 +57,35 @@ class Pruning:
         self._filter = filter_
         self._schema = schema
         self._labels = labels
-        self._partly: set[tuple[Series, date]] = set()
+        self._in_part: set[tuple[Series, date]] = set()
 
     def possible(self, series: Series) -> bool:
         """Whether the filter can be true anywhere in the series."""
         return self._filter is None or bool(self._possible(self._filter, {0: self._of(series)}))
 
-    def wanted(self, series: Series, days: list[date]) -> set[date]:
+    def months(self, series: Series, months: Sequence[Month]) -> dict[Month, Cover]:
+        """What the filter keeps of each month."""
+        if self._filter is None:
+            return dict.fromkeys(months, Cover.ALL)
+        years = self._judge(
+            series, {month.year: (date(month.year, 1, 1), date(month.year, 12, 31)) for month in months}
+        )
+        unsure = [month for month in months if years[month.year] is Cover.PART]
+        judged = self._judge(series, {month: (month.first, month.last) for month in unsure})
+        return {month: judged.get(month, years[month.year]) for month in months}
+
+    def days(self, series: Series, days: Sequence[date]) -> set[date]:
         """The days on which the filter can be true."""
-        if self._filter is None or not days:
-            return set(days)
-        months = {
-            month: self._of(series) & self._between(month.first, month.last)
-            for month in {Month.of(day) for day in days}
-        }
-        hit, missed = self._judge(months)
-        in_part = {day: self._of(series) & self._between(day, day) for day in days if Month.of(day) in hit & missed}
-        day_hit, day_missed = self._judge(in_part)
-        self._partly |= {(series, day) for day in day_missed}
-        return {day for day in days if (day in day_hit if day in in_part else Month.of(day) in hit)}
+        months = self.months(series, sorted({Month.of(day) for day in days}))
+        unsure = [day for day in days if months[Month.of(day)] is Cover.PART]
+        judged = self._judge(series, {day: (day, day) for day in unsure})
+        covers = {day: judged.get(day, months[Month.of(day)]) for day in days}
+        self._in_part |= {(series, day) for day, cover in covers.items() if cover is Cover.PART}
+        return {day for day, cover in covers.items() if cover is not Cover.NONE}
 
     def covers(self, series: Series, day: date) -> bool:
-        """Whether the filter is true for every row of a wanted day."""
-        return self._filter is None or (series, day) not in self._partly
+        """Whether the filter is true for every row of a day that `days` has named."""
+        return self._filter is None or (series, day) not in self._in_part
 
     def _of(self, series: Series) -> pc.Expression:
         return functools.reduce(
@@ -86,12 +103,16 @@ class Pruning:
             said &= (pc.field("date") >= pa.scalar(first)) & (pc.field("date") <= pa.scalar(last))
         return said
 
-    def _judge(self, periods: Mapping[Any, pc.Expression]) -> tuple[set[Any], set[Any]]:
-        """The periods in which the filter can be true, and those in which it can be false or unknown."""
-        fails = ~pc.coalesce(self._filter, pc.scalar(False))  # noqa: FBT003
-        return self._possible(self._filter, periods), self._possible(fails, periods)
+    def _judge(self, series: Series, periods: Mapping[Key, tuple[date, date]]) -> dict[Key, Cover]:
+        """What the filter keeps of periods, each by its first and last day."""
+        if not periods:
+            return {}
+        said = {key: self._of(series) & self._between(first, last) for key, (first, last) in periods.items()}
+        kept = self._possible(self._filter, said)
+        dropped = self._possible(~pc.coalesce(self._filter, pc.scalar(False)), said)  # noqa: FBT003
+        return {key: Cover.NONE if key not in kept else Cover.PART if key in dropped else Cover.ALL for key in periods}
 
-    def _possible(self, filter_: pc.Expression, periods: Mapping[Any, pc.Expression]) -> set[Any]:
+    def _possible(self, filter_: pc.Expression, periods: Mapping[Key, pc.Expression]) -> set[Key]:
         """The periods for which pyarrow can't rule out that a row fulfils the filter."""
         keys = list(periods)
         fragments = [

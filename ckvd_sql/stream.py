@@ -29,21 +29,23 @@ _raise.argtypes = (ctypes.py_object, ctypes.py_object)
 _raise.restype = None
 
 
-def reader(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
-    """A reader of the batches, which closes the generator when it is let go.
+def reader(schema: pa.Schema, parts: Iterator[list[pa.RecordBatch]]) -> pa.RecordBatchReader:
+    """A reader of lists of batches, which closes the generator when it is let go.
 
-    The first batch is made at once: an error there is raised as it is, and most errors show with the first batch.
+    The first list is made at once: an error there is raised as it is, and most errors show with the first batch.
+    No Python runs between the batches of a list.
     """
-    first = list(itertools.islice(batches, 1))
+    first = list(itertools.islice(parts, 1))
     failed: list[StreamError] = []
 
-    def guarded() -> Iterator[pa.RecordBatch]:
+    def guarded() -> Iterator[list[pa.RecordBatch]]:
         try:
-            yield from first
-            first.clear()
-            yield from batches
+            while first:
+                yield first.pop()
+            yield from parts
         except CkvdError as error:
             failed.append(StreamError(error.sentence))
 
     ending = map(_raise, map(type, failed), failed)  # looked at only after the batches, and empty if all went well
-    return pa.RecordBatchReader.from_batches(schema, itertools.chain(guarded(), ending))
+    batches = itertools.chain(itertools.chain.from_iterable(guarded()), ending)
+    return pa.RecordBatchReader.from_batches(schema, batches)

@@ -89,7 +89,7 @@ def gaps_dataset(resolver: Resolver, ask: Callable[[], Query]) -> LazyDataset:
         query = ask()
         for series in query.series():
             steps = resolver.stream(query.only(series.symbol))
-            days = (day.bars for step in steps for day in step.days)
+            days = (bars for step in steps for bars in step.batches())
             for found in find_gaps(series.interval, query.span, query.now, days):
                 # Only now, for the listing may have been learnt on the way here.
                 gap = since_listing(series.interval, found, resolver.store.listed(series))
@@ -112,7 +112,7 @@ def symbols_dataset(resolver: Resolver, market: Market) -> LazyDataset:
 def cache_dataset(store: DayStore) -> LazyDataset:
     """Every bar in the day files. The filter picks series and days by their names before a file is opened."""
 
-    def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[pa.RecordBatch]:
+    def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[list[pa.RecordBatch]]:
         for series, day, covered in _matching(store, CACHE_SCHEMA, filter_):
             try:
                 bars = store.read(series, day)
@@ -126,7 +126,7 @@ def cache_dataset(store: DayStore) -> LazyDataset:
             if not covered:
                 batch = batch.filter(filter_)
             if batch.num_rows:
-                yield batch.select(list(columns))
+                yield [batch.select(list(columns))]
 
     return LazyDataset(CACHE_SCHEMA, scan)
 
@@ -134,7 +134,7 @@ def cache_dataset(store: DayStore) -> LazyDataset:
 def cache_days_dataset(store: DayStore) -> LazyDataset:
     """A row per day file, with what the file says of itself."""
 
-    def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[pa.RecordBatch]:
+    def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[list[pa.RecordBatch]]:
         rows: list[dict[str, Any]] = [
             _labels(series)
             | {
@@ -155,7 +155,7 @@ def cache_days_dataset(store: DayStore) -> LazyDataset:
         table = pa.Table.from_pylist(rows, schema=CACHE_DAYS_SCHEMA)
         if filter_ is not None:
             table = table.filter(filter_)
-        yield from table.select(list(columns)).to_batches()
+        yield table.select(list(columns)).to_batches()
 
     return LazyDataset(CACHE_DAYS_SCHEMA, scan)
 
@@ -165,7 +165,7 @@ def _matching(store: DayStore, schema: pa.Schema, filter_: pc.Expression | None)
     pruning = Pruning(filter_, schema, _labels)
     for series in store.series():
         if pruning.possible(series):
-            for day in sorted(pruning.wanted(series, sorted(store.days(series)))):
+            for day in sorted(pruning.days(series, sorted(store.days(series)))):
                 yield series, day, pruning.covers(series, day)
 
 

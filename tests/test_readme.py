@@ -1,0 +1,10 @@
+"""README.md: what it shows is what happens."""
+
+from __future__ import annotations
+
+from tests.readme import README, render
+
+
+def test_every_session_of_the_readme_prints_what_the_page_shows() -> None:
+    page = README.read_text()
+    assert render(page) == page

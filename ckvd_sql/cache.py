@@ -99,7 +99,7 @@ class Snapshot:
         self._store = store
         self._series = series
         self._mapped: dict[date, pa.RecordBatch] = {}
-        self._months: dict[Month, pa.Table] = {}
+        self._tables: dict[tuple[Month, ...], pa.Table] = {}
         self._whole: dict[Month, bool] = {}
 
     def read(self, day: date) -> pa.RecordBatch:
@@ -118,13 +118,13 @@ class Snapshot:
             whole = self._whole[month] = self.days.issuperset(month.days())
         return whole
 
-    def month(self, month: Month) -> pa.Table:
-        """A month's bars, read once. Raises as `DayStore.read`."""
-        table = self._months.get(month)
+    def table(self, months: tuple[Month, ...]) -> pa.Table:
+        """The bars of months that are here whole, read once. Raises as `DayStore.read`."""
+        table = self._tables.get(months)
         if table is None:
-            table = join([self.read(day) for day in month.days()])
+            table = join([self.read(day) for month in months for day in month.days()])
             if self._mapped or self._store.may_hold(joined=table.nbytes):
-                self._months[month] = table
+                self._tables[months] = table
         return table
 
 
@@ -159,9 +159,9 @@ class DayStore:
         A file comes and goes by a rename, which changes the folder's time; so one `stat` tells whether an earlier
         look still holds, and the days that were mapped then are still the files'.
         """
-        folder = self.folder(series)
+        folder = f"{self.root}/{series.key}"
         try:
-            changed = folder.stat().st_mtime_ns
+            changed = os.stat(folder).st_mtime_ns  # noqa: PTH116 (on the hot path)
             known = self._snapshots.get(series)
             if known and known[0] == changed:
                 return known[1]

@@ -108,8 +108,8 @@ def klines_dataset(resolver: Resolver, ask: Callable[[], Query]) -> LazyDataset:
     def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[list[pa.RecordBatch]]:
         pruning = Pruning(filter_, KLINES_SCHEMA, lambda series: {"symbol": series.symbol})
         for step in resolver.stream(ask(), pruning):
-            if step.month is not None:
-                yield labelled(step.month, step.series, "cache", columns).to_batches()
+            if step.months is not None:
+                yield labelled(step.months, step.series, "cache", columns).to_batches()
             for (source, whole), days in groupby(step.days, key=_sameness(step, pruning)):
                 bars = join([day.bars for day in days])
                 if whole:
@@ -136,8 +136,8 @@ def whole_table(steps: Iterable[Step]) -> pa.Table:
     """Every bar of a stream."""
     parts = []
     for step in steps:
-        if step.month is not None:
-            parts.append(labelled(step.month, step.series, "cache"))
+        if step.months is not None:
+            parts.append(labelled(step.months, step.series, "cache"))
         for source, days in groupby(step.days, key=lambda day: day.source):
             parts.append(labelled(join([day.bars for day in days]), step.series, source))
     return pa.concat_tables(parts) if parts else KLINES_SCHEMA.empty_table()

@@ -59,25 +59,29 @@ class DayPlan:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Days of a plan that are read together: a whole month of the cache, or days of which a job fetches some."""
+    """What is read together: whole months of the cache, or days of which a job fetches some."""
 
     series: Series
-    days: tuple[date, ...]
+    days: tuple[date, ...] = ()
     job: Job | None = None
-    month: Month | None = None
+    months: tuple[Month, ...] = ()
+
+    def all_days(self) -> list[date]:
+        """Every day of the block."""
+        return list(self.days) or [day for month in self.months for day in month.days()]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What comes out of the stream together: a whole month of the cache, or days in order, cut to the query."""
+    """What comes out of the stream together: whole months of the cache, or days in order, cut to the query."""
 
     series: Series
-    days: tuple[DayBars, ...]
-    month: pa.Table | None = None
+    days: tuple[DayBars, ...] = ()
+    months: pa.Table | None = None
 
     def batches(self) -> list[pa.RecordBatch]:
         """The bars, in order."""
-        return self.month.to_batches() if self.month is not None else [day.bars for day in self.days]
+        return self.months.to_batches() if self.months is not None else [day.bars for day in self.days]
 
 
 def plan(
@@ -200,7 +204,7 @@ class Resolver:
         Args:
             query: What is asked.
             pruning: Leaves out the days in which nothing is wanted; days that are wanted in part come whole.
-            by_day: Never give a whole month in one.
+            by_day: Never give whole months in one.
             on_error: Told of a job that failed, whose days are then passed over; without it the error is raised.
 
         Raises:
@@ -211,13 +215,14 @@ class Resolver:
         with Fetcher(self.settings, self.store, query.now, {job.month for job in jobs}) as fetcher:
             ahead = self._ahead(fetcher, jobs)
             for block in work:
-                if block.month and (month := self._month(block)):
-                    yield Step(block.series, (), month)
+                if block.months and (months := self._months(block)):
+                    yield Step(block.series, months=months)
                     continue
                 try:
                     found = self._read(block, ahead, fetcher)
                 except CkvdError as error:
-                    failed = block.job or Job(block.series, Month.of(block.days[0]), archived=block.days)
+                    days = tuple(block.all_days())
+                    failed = block.job or Job(block.series, Month.of(days[0]), archived=days)
                     if on_error is None:
                         raise _naming(error, failed, work) from error
                     on_error(failed, error)
@@ -225,35 +230,40 @@ class Resolver:
                     yield Step(block.series, tuple(self._cut(query, block.series, day) for day in found))
 
     def _blocks(self, query: Query, series: Series, pruning: Pruning | None, *, by_day: bool) -> Iterator[Block]:
-        """A series' plan as blocks, month by month: most months lie whole in the cache, and need no look at days."""
+        """A series' plan as blocks: most months lie whole in the cache, and need no look at their days."""
         snapshot, first_open = self.store.snapshot(series), self.store.listed(series)
         months = list(query.span.months())
         covers = pruning.months(series, months) if pruning else {}
-        for month in months:
-            cover, part = covers.get(month, Cover.ALL), query.span.within(month)
-            if cover is Cover.NONE:
-                continue
-            whole = part == month.span and part.end <= query.now and not (by_day or series.interval.coarse)
-            if whole and cover is Cover.ALL and snapshot.holds(month):
-                yield Block(series, tuple(month.days()), month=month)
-                continue
-            days = plan(
-                series,
-                part,
-                query.now,
-                include_open=query.include_open,
-                cached=snapshot.days,
-                first_open=first_open,
-            )
-            if pruning and cover is Cover.PART:
-                wanted = pruning.days(series, [one.day for one in days])
-                days = [one for one in days if one.day in wanted]
-            yield from blocks(series, days)
 
-    def _month(self, block: Block) -> pa.Table | None:
-        """A month of the cache in one; None where its days must be looked at one by one, for one can't be read."""
+        def whole(month: Month) -> bool:
+            inside = query.span.within(month) == month.span and month.span.end <= query.now
+            return inside and covers.get(month, Cover.ALL) is Cover.ALL and snapshot.holds(month)
+
+        in_one = not (by_day or series.interval.coarse)
+        for (_, together), run in groupby(months, key=lambda month: (month.year, in_one and whole(month))):
+            if together:
+                yield Block(series, months=tuple(run))
+                continue
+            for month in run:
+                if covers.get(month) is Cover.NONE:
+                    continue
+                days = plan(
+                    series,
+                    query.span.within(month),
+                    query.now,
+                    include_open=query.include_open,
+                    cached=snapshot.days,
+                    first_open=first_open,
+                )
+                if covers.get(month) is Cover.PART and pruning:
+                    wanted = pruning.days(series, [one.day for one in days])
+                    days = [one for one in days if one.day in wanted]
+                yield from blocks(series, days)
+
+    def _months(self, block: Block) -> pa.Table | None:
+        """Months of the cache in one; None where they must be read day by day, for one day can't be read."""
         try:
-            return self.store.snapshot(block.series).month(block.month) if block.month else None
+            return self.store.snapshot(block.series).table(block.months)
         except (CacheError, FileNotFoundError):
             return None
 
@@ -262,7 +272,7 @@ class Resolver:
         got = next(ahead).result() if block.job else {}
         snapshot = self.store.snapshot(block.series)
         unread = []
-        for day in block.days:
+        for day in block.all_days():
             if day not in got:
                 try:
                     got[day] = DayBars(day, snapshot.read(day), "cache")
@@ -274,8 +284,8 @@ class Resolver:
                     log.warning("%s; it is set aside and fetched again", error)
                     self.store.set_aside(block.series, day)
                     unread.append(day)
-        if unread:
-            got |= fetcher.start(Job(block.series, Month.of(unread[0]), archived=tuple(unread))).result()
+        for month, days in groupby(unread, key=Month.of):
+            got |= fetcher.start(Job(block.series, month, archived=tuple(days))).result()
         return [got[day] for day in sorted(got)]
 
     def symbols(self, market: Market) -> list[Symbol]:

@@ -102,9 +102,9 @@ class Month:
         """The instants of the month."""
         return Span(day_start(self.first), day_start(self.next.first))
 
-    def days(self) -> Iterator[date]:
+    def days(self) -> list[date]:
         """Every day of the month."""
-        return days_between(self.first, self.last)
+        return list(days_between(self.first, self.last))
 
     def __str__(self) -> str:
         return f"{self.year:04d}-{self.month:02d}"

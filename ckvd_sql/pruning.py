@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key", bound="Hashable")
 
+# Scalars are given their type: without one, pyarrow looks for pandas each time.
+_TRUE = pc.scalar(pa.scalar(True, pa.bool_()))  # noqa: FBT003
+_FALSE = pc.scalar(pa.scalar(False, pa.bool_()))  # noqa: FBT003
+
 _FORMAT = ds.IpcFileFormat()
 _NOWHERE = fs.SubTreeFileSystem("/nonexistent", fs.LocalFileSystem())
 
@@ -88,19 +92,21 @@ class Pruning:
         return self._filter is None or (series, day) not in self._in_part
 
     def _of(self, series: Series) -> pc.Expression:
+        labels = self._labels(series).items()
         return functools.reduce(
-            operator.and_, (pc.field(name) == value for name, value in self._labels(series).items())
+            operator.and_, (pc.field(name) == pa.scalar(value, pa.string()) for name, value in labels)
         )
 
     def _between(self, first: date, last: date) -> pc.Expression:
         """What the rows of these days have in common, in the columns there are."""
-        said = pc.scalar(True)  # noqa: FBT003
+        said = _TRUE
         if "open_time" in self._schema.names:
             opened = pc.field("open_time")
             said &= opened >= pa.scalar(day_start(first), INSTANT)
             said &= opened < pa.scalar(day_start(last) + DAY, INSTANT)
         if "date" in self._schema.names:
-            said &= (pc.field("date") >= pa.scalar(first)) & (pc.field("date") <= pa.scalar(last))
+            said &= pc.field("date") >= pa.scalar(first, pa.date32())
+            said &= pc.field("date") <= pa.scalar(last, pa.date32())
         return said
 
     def _judge(self, series: Series, periods: Mapping[Key, tuple[date, date]]) -> dict[Key, Cover]:
@@ -109,7 +115,7 @@ class Pruning:
             return {}
         said = {key: self._of(series) & self._between(first, last) for key, (first, last) in periods.items()}
         kept = self._possible(self._filter, said)
-        dropped = self._possible(~pc.coalesce(self._filter, pc.scalar(False)), said)  # noqa: FBT003
+        dropped = self._possible(~pc.coalesce(self._filter, _FALSE), said)
         return {key: Cover.NONE if key not in kept else Cover.PART if key in dropped else Cover.ALL for key in periods}
 
     def _possible(self, filter_: pc.Expression, periods: Mapping[Key, pc.Expression]) -> set[Key]:

@@ -147,6 +147,8 @@ def _unzip(data: bytes, member: str, limit: int, url: str) -> bytes:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if archive.namelist() != [member]:
                 raise MalformedDataError(f"{url} should hold {member} alone, not {archive.namelist()[:3]}", url=url)
+            if archive.getinfo(member).compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                raise MalformedDataError(f"{url} is packed in a way that Binance does not use", url=url)
             with archive.open(member) as file:
                 text = file.read(limit + 1)
     except (
@@ -204,8 +206,9 @@ def _sound(raw: dict[str, pa.Array], url: str) -> pa.RecordBatch:
     ended = _microseconds(raw["close_time"], 999)
     if len(opened) == 0:
         return NO_BARS
-    if opened.min() < _EARLIEST or opened.max() >= _LATEST:
-        raise MalformedDataError(f"{url} has open times that are no times", url=url)
+    for times in (opened, ended):
+        if times.min() < _EARLIEST or times.max() >= _LATEST:
+            raise MalformedDataError(f"{url} has times that are no times", url=url)
     columns = raw | {"open_time": pa.array(opened).cast(INSTANT), "close_time": pa.array(ended).cast(INSTANT)}
     arrays = [columns[name] for name in BAR_SCHEMA.names]
     for name, array in zip(BAR_SCHEMA.names, arrays, strict=True):

@@ -20,12 +20,12 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from filelock import AsyncFileLock
+from filelock import AsyncFileLock, FileLock
 from pyarrow import ipc
 
 from ckvd_sql.bars import BAR_SCHEMA, opens
 from ckvd_sql.errors import CacheError
-from ckvd_sql.market import DAY, INTERVALS, PROVIDER, Market, Series, day_start, moment_of, parse_time
+from ckvd_sql.market import DAY, INTERVALS, PROVIDER, Market, Series, day_of, day_start, moment_of, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +40,7 @@ SUFFIX = ".arrow"
 _MAGIC = b"ARROW1"
 _STREAM_AT = 8  # the magic and its padding; from here on the file is an IPC stream
 _LOCKS = 256  # lock files are shared by hash, so that their number stays bounded
+_WRITE_LOCKS = 32
 
 _SMALL = 32_768  # bytes; below this, reading a file is cheaper than mapping it
 _JOINED_ROWS = 512  # days with fewer rows are joined, for each batch costs DuckDB some microseconds
@@ -168,7 +169,7 @@ class DayStore:
             names = os.listdir(folder)  # noqa: PTH208 (names are all that is wanted)
         except (FileNotFoundError, NotADirectoryError):
             return Snapshot(self, series, frozenset())
-        found = Snapshot(self, series, frozenset(day for name in names if (day := _day_of(name))))
+        found = Snapshot(self, series, frozenset(day for name in names if (day := _named_day(name))))
         if time.time_ns() - changed > _CLOCK_TICK:
             self._snapshots[series] = (changed, found)
             while len(self._snapshots) > _SNAPSHOTS:
@@ -247,7 +248,7 @@ class DayStore:
         sink = pa.BufferOutputStream()
         with ipc.new_file(sink, BAR_SCHEMA.with_metadata(metadata)) as writer:
             writer.write_batch(bars)
-        _write_whole(self.path(series, day), _sealed(sink.getvalue()))
+        _write_whole(self.path(series, day), _sealed(sink.getvalue()), self._write_lock(series, day))
 
     def verify(self, series: Series, day: date) -> DayFile:
         """Read every byte of a day's file and hold it against what the file says. Raises as `read` does."""
@@ -283,7 +284,8 @@ class DayStore:
     def remember_listed(self, series: Series, first_open: int) -> None:
         """Note the open time of the series' first bar, so that the days before it are never asked for."""
         with contextlib.suppress(OSError):  # what can't be noted is asked again
-            _write_whole(self._listing(series), moment_of(first_open).isoformat().encode())
+            said = moment_of(first_open).isoformat().encode()
+            _write_whole(self._listing(series), said, self._write_lock(series, day_of(first_open)))
 
     def series(self) -> Iterator[Series]:
         """Every series that has a folder, in order, from the folders' names alone."""
@@ -307,6 +309,13 @@ class DayStore:
         except OSError:
             return contextlib.nullcontext()
         return AsyncFileLock(folder / name, poll_interval=0.02)
+
+    def _write_lock(self, series: Series, day: date) -> FileLock:
+        """One writer at a time for a day; held for one write, and by nobody who waits for another lock."""
+        folder = self.root / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        number = zlib.crc32(f"{series.key}/{day}".encode()) % _WRITE_LOCKS
+        return FileLock(folder / f"write-{number:02d}.lock", poll_interval=0.002)
 
     def _listing(self, series: Series) -> Path:
         return self.folder(series) / ".listed"
@@ -391,23 +400,24 @@ def _check_rows(bars: pa.RecordBatch, rows: int, day: date) -> None:
         raise ValueError("its bars are of another day")
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def _write_whole(path: Path, data: bytes, lock: FileLock) -> None:
     """Write through a temporary name that is the same each time, so that a killed writer leaves at most one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    with lock:
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
 
 
-def _day_of(name: str) -> date | None:
+def _named_day(name: str) -> date | None:
     stem, dot, ending = name.partition(".")
     if dot + ending != SUFFIX or len(stem) != len("2024-01-01"):
         return None

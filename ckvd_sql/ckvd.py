@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from ckvd_sql.dataset import whole_table
+from ckvd_sql.errors import SettingsError
 from ckvd_sql.fcp import Origin, Resolver
 from ckvd_sql.query import parse_query
 from ckvd_sql.settings import Settings
@@ -67,8 +68,8 @@ class CryptoKlineVisionData:
     """Binance klines through cache, archive and REST.
 
     Args:
-        settings: All settings; without them they come from `overrides`, the environment and the defaults.
-        overrides: Single settings by name, see `Settings`.
+        settings: All settings.
+        overrides: Single settings by name, see `Settings`; the others come from the environment and the defaults.
 
     Example:
         >>> from ckvd_sql import CryptoKlineVisionData
@@ -76,6 +77,8 @@ class CryptoKlineVisionData:
     """
 
     def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
+        if settings and overrides:
+            raise SettingsError(next(iter(overrides)), next(iter(overrides.values())), "a Settings object says it all")
         self.settings = settings or Settings.load(**overrides)
         self._resolver = Resolver(self.settings)
 

@@ -214,20 +214,25 @@ class Resolver:
         jobs = [block.job for block in work if block.job]
         with Fetcher(self.settings, self.store, query.now, {job.month for job in jobs}) as fetcher:
             ahead = self._ahead(fetcher, jobs)
+
+            def fail(job: Job, error: CkvdError) -> None:
+                if on_error is None:
+                    raise _naming(error, job, work) from error
+                on_error(job, error)
+
             for block in work:
                 if block.months and (months := self._months(block)):
                     yield Step(block.series, months=months)
                     continue
-                try:
-                    found = self._read(block, ahead, fetcher)
-                except CkvdError as error:
-                    days = tuple(block.all_days())
-                    failed = block.job or Job(block.series, Month.of(days[0]), archived=days)
-                    if on_error is None:
-                        raise _naming(error, failed, work) from error
-                    on_error(failed, error)
-                else:
-                    yield Step(block.series, tuple(self._cut(query, block.series, day) for day in found))
+                got: dict[date, DayBars] = {}
+                if block.job:
+                    try:
+                        got = next(ahead).result()
+                    except CkvdError as error:
+                        fail(block.job, error)
+                        continue
+                days = self._read(block, got, fetcher, fail)
+                yield Step(block.series, tuple(self._cut(query, block.series, day) for day in days))
 
     def _blocks(self, query: Query, series: Series, pruning: Pruning | None, *, by_day: bool) -> Iterator[Block]:
         """A series' plan as blocks: most months lie whole in the cache, and need no look at their days."""
@@ -267,11 +272,12 @@ class Resolver:
         except (CacheError, FileNotFoundError):
             return None
 
-    def _read(self, block: Block, ahead: Iterator[Future[dict[date, DayBars]]], fetcher: Fetcher) -> Iterable[DayBars]:
-        """A block's days in order. One in the cache that can't be read is set aside, and fetched again."""
-        got = next(ahead).result() if block.job else {}
+    def _read(
+        self, block: Block, got: dict[date, DayBars], fetcher: Fetcher, fail: Callable[[Job, CkvdError], None]
+    ) -> list[DayBars]:
+        """A block's days in order, those that a job got among them. One that can't be read is fetched again."""
         snapshot = self.store.snapshot(block.series)
-        unread = []
+        unread: list[date] = []
         for day in block.all_days():
             if day not in got:
                 try:
@@ -280,12 +286,17 @@ class Resolver:
                     unread.append(day)
                 except CacheError as error:
                     if self.settings.offline:
-                        raise
+                        fail(Job(block.series, Month.of(day), archived=(day,)), error)
+                        continue
                     log.warning("%s; it is set aside and fetched again", error)
                     self.store.set_aside(block.series, day)
                     unread.append(day)
         for month, days in groupby(unread, key=Month.of):
-            got |= fetcher.start(Job(block.series, month, archived=tuple(days))).result()
+            job = Job(block.series, month, archived=tuple(days))
+            try:
+                got |= fetcher.start(job).result()
+            except CkvdError as error:
+                fail(job, error)
         return [got[day] for day in sorted(got)]
 
     def symbols(self, market: Market) -> list[Symbol]:

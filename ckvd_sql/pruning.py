@@ -61,7 +61,7 @@ class Pruning:
         self._filter = filter_
         self._schema = schema
         self._labels = labels
-        self._in_part: set[tuple[Series, date]] = set()
+        self._covered: set[tuple[Series, date | Month]] = set()
 
     def possible(self, series: Series) -> bool:
         """Whether the filter can be true anywhere in the series."""
@@ -76,7 +76,9 @@ class Pruning:
         )
         unsure = [month for month in months if years[month.year] is Cover.PART]
         judged = self._judge(series, {month: (month.first, month.last) for month in unsure})
-        return {month: judged.get(month, years[month.year]) for month in months}
+        covers = {month: judged.get(month, years[month.year]) for month in months}
+        self._covered |= {(series, month) for month, cover in covers.items() if cover is Cover.ALL}
+        return covers
 
     def days(self, series: Series, days: Sequence[date]) -> set[date]:
         """The days on which the filter can be true."""
@@ -84,12 +86,12 @@ class Pruning:
         unsure = [day for day in days if months[Month.of(day)] is Cover.PART]
         judged = self._judge(series, {day: (day, day) for day in unsure})
         covers = {day: judged.get(day, months[Month.of(day)]) for day in days}
-        self._in_part |= {(series, day) for day, cover in covers.items() if cover is Cover.PART}
+        self._covered |= {(series, day) for day, cover in covers.items() if cover is Cover.ALL}
         return {day for day, cover in covers.items() if cover is not Cover.NONE}
 
     def covers(self, series: Series, day: date) -> bool:
-        """Whether the filter is true for every row of a day that `days` has named."""
-        return self._filter is None or (series, day) not in self._in_part
+        """Whether the filter is known to be true for every row of a day."""
+        return self._filter is None or not self._covered.isdisjoint(((series, day), (series, Month.of(day))))
 
     def _of(self, series: Series) -> pc.Expression:
         labels = self._labels(series).items()

@@ -44,16 +44,25 @@ def _folder(value: Any) -> Path:
 
 
 def _web_url(value: Any) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    parts = urlsplit(str(value))
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
         raise ValueError(value)
     return str(value).rstrip("/")
 
 
 def _any_url(value: Any) -> str:
-    if not str(value).strip():
+    url = str(value).rstrip("/")
+    scheme, mark, _ = url.partition("://")
+    if scheme in {"http", "https"}:
+        return _web_url(url)
+    if mark:
+        from fsspec.registry import known_implementations  # noqa: PLC0415 (a mirror or a bucket; rare, and not free)
+
+        if scheme not in known_implementations:
+            raise ValueError(value)
+    if not url.strip():
         raise ValueError(value)
-    return str(value).rstrip("/")
+    return url
 
 
 def _seconds(value: Any) -> float:
@@ -65,7 +74,7 @@ def _seconds(value: Any) -> float:
 
 def _count(low: int, high: int) -> Callable[[Any], int]:
     def convert(value: Any) -> int:
-        count = int(value)
+        count = int(str(value))
         if not low <= count <= high:
             raise ValueError(value)
         return count
@@ -92,7 +101,7 @@ def _setting(name: str, default: Any, convert: Callable[[Any], Any], allowed: st
     def converter(value: Any) -> Any:
         try:
             return convert(value)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RuntimeError):
             raise SettingsError(name, value, allowed) from None
 
     return environ.var(default=default, converter=converter)

@@ -1,0 +1,79 @@
+"""What the tests share: an exchange on loopback, a cache folder of their own, and the truth to compare with."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+import ckvd_sql
+from ckvd_sql import CryptoKlineVisionData
+from ckvd_sql.market import parse_time
+from ckvd_sql.sandbox import Sandbox, market_bars
+from tests.support import Bar, bars, series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from duckdb import DuckDBPyConnection
+
+#: The exchange's time, a Saturday: spot's archive of yesterday is out, today is half over, a bar is forming.
+NOW = "2024-06-15T12:00:30"
+
+
+class Truth(Protocol):
+    """Gives the closed bars that open in `[start, end)`, in the shape of `tests.support.read`."""
+
+    def __call__(self, symbol: str, interval: str, start: str, end: str, market: str = "spot") -> list[Bar]: ...
+
+
+@pytest.fixture(autouse=True)
+def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("CKVD_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+
+
+@pytest.fixture(scope="session")
+def running_exchange() -> Iterator[Sandbox]:
+    with Sandbox(now=NOW) as exchange:
+        yield exchange
+
+
+@pytest.fixture
+def exchange(running_exchange: Sandbox) -> Iterator[Sandbox]:
+    """The sandbox, as new."""
+    running_exchange.set_now(NOW)
+    running_exchange.clear_faults()
+    running_exchange.forget()
+    yield running_exchange
+    running_exchange.clear_faults()
+
+
+@pytest.fixture
+def settings(exchange: Sandbox, tmp_path: Path) -> dict[str, Any]:
+    """Settings for that exchange and an empty cache, with little patience."""
+    return {**exchange.settings, "cache_dir": tmp_path / "cache", "timeout": 2, "retries": 1}
+
+
+@pytest.fixture
+def con(settings: dict[str, Any]) -> Iterator[DuckDBPyConnection]:
+    con = ckvd_sql.connect(**settings)
+    yield con
+    con.close()
+
+
+@pytest.fixture
+def client(settings: dict[str, Any]) -> CryptoKlineVisionData:
+    return CryptoKlineVisionData(**settings)
+
+
+@pytest.fixture
+def truth(exchange: Sandbox) -> Truth:
+    def true_bars(symbol: str, interval: str, start: str, end: str, market: str = "spot") -> list[Bar]:
+        first, last = (parse_time(text, "time") for text in (start, end))
+        return bars(market_bars(series(market, symbol, interval), first, min(last, exchange.now), exchange.now))
+
+    return true_bars

@@ -1,0 +1,345 @@
+"""The day store: a file appears whole and says what it is; what is not exactly that is no answer."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import threading
+from collections import Counter
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import ipc
+
+from ckvd_sql.bars import BAR_SCHEMA, NO_BARS
+from ckvd_sql.cache import DayStore, Provenance, body_hash
+from ckvd_sql.errors import CacheError
+from ckvd_sql.market import HOUR, INTERVALS, Market, Series, day_start, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SERIES = Series(Market.SPOT, "BTCUSDT", INTERVALS["1h"])
+DATE = date(2024, 6, 1)
+FETCHED = parse_time("2024-06-02T05:00:00.123456", "time")
+ORIGIN = Provenance("vision", "https://archive.example/x.zip", "ab" * 32, FETCHED, "verified", "confirmed")
+
+
+def bars_of(day: date, rows: int = 24) -> pa.RecordBatch:
+    times = [day_start(day) + number * HOUR for number in range(rows)]
+    columns: list[Any] = [
+        pa.array([number + position / 16 for number in range(rows)]).cast(field.type)
+        if pa.types.is_floating(field.type)
+        else pa.array(times if field.name != "trades" else range(rows), pa.int64()).cast(field.type)
+        for position, field in enumerate(BAR_SCHEMA)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=BAR_SCHEMA)
+
+
+BARS = bars_of(DATE)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DayStore:
+    return DayStore(tmp_path / "cache")
+
+
+@pytest.fixture
+def path(store: DayStore) -> Path:
+    store.write(SERIES, DATE, BARS, ORIGIN)
+    return store.path(SERIES, DATE)
+
+
+def replace(path: Path, content: bytes) -> None:
+    other = path.with_name("other")
+    other.write_bytes(content)
+    other.replace(path)
+
+
+def test_a_day_comes_back_bit_for_bit(store: DayStore, path: Path) -> None:
+    assert path.is_file()
+    assert store.read(SERIES, DATE).equals(BARS)
+
+
+def test_a_day_without_a_bar_comes_back_too(store: DayStore) -> None:
+    store.write(SERIES, DATE, NO_BARS, ORIGIN)
+    assert store.read(SERIES, DATE).equals(NO_BARS)
+    assert not store.knows(SERIES)
+
+
+@pytest.mark.parametrize(
+    ("market", "interval", "folder"),
+    [
+        (Market.SPOT, "1h", "binance/spot/BTCUSDT/1h"),
+        (Market.UM, "1m", "binance/um/BTCUSDT/1m"),
+        (Market.CM, "1mo", "binance/cm/BTCUSDT/1mo"),
+    ],
+)
+def test_a_day_lies_where_the_layout_says(store: DayStore, market: Market, interval: str, folder: str) -> None:
+    series = Series(market, "BTCUSDT", INTERVALS[interval])
+    store.write(series, DATE, BARS.slice(0, 1), ORIGIN)
+    assert (store.root / folder / "2024-06-01.arrow").is_file()
+
+
+def test_a_day_file_is_a_plain_uncompressed_arrow_file(store: DayStore, path: Path) -> None:
+    with pa.memory_map(str(path)) as source:
+        before = pa.total_allocated_bytes()
+        table = ipc.open_file(source).read_all()
+        assert pa.total_allocated_bytes() - before < BARS.nbytes / 2  # mapped, not copied
+    assert table.schema.equals(BAR_SCHEMA)
+    assert table.combine_chunks().to_batches()[0].equals(store.read(SERIES, DATE))
+
+
+def test_a_day_file_says_where_it_came_from(store: DayStore, path: Path) -> None:
+    found = store.describe(SERIES, DATE)
+    assert found.provenance == ORIGIN
+    assert (found.rows, found.size, found.path) == (24, path.stat().st_size, path)
+
+
+def test_a_day_file_states_its_series_its_date_and_the_hash_of_its_bars(path: Path) -> None:
+    with pa.memory_map(str(path)) as source:
+        said = {key.decode(): value.decode() for key, value in ipc.open_file(source).schema.metadata.items()}
+    assert said["ckvd.series"] == "binance/spot/BTCUSDT/1h"
+    assert (said["ckvd.date"], said["ckvd.rows"]) == ("2024-06-01", "24")
+    assert said["ckvd.body"] == body_hash(BARS)
+    assert said["ckvd.sha256"] == ORIGIN.sha256
+
+
+def test_the_hash_tells_bars_apart_by_their_last_bit() -> None:
+    column = BARS.column("close").to_pylist()
+    column[-1] += 2**-40
+    other = BARS.set_column(4, BAR_SCHEMA.field("close"), pa.array(column))
+    assert body_hash(other) != body_hash(BARS)
+    assert body_hash(bars_of(DATE)) == body_hash(BARS)
+    assert body_hash(BARS.slice(3, 5)) == body_hash(
+        pa.RecordBatch.from_pylist(BARS.slice(3, 5).to_pylist(), BAR_SCHEMA)
+    )
+
+
+def test_nothing_but_the_day_is_left_in_its_folder(path: Path) -> None:
+    assert os.listdir(path.parent) == [path.name]  # noqa: PTH208 (hidden files too)
+
+
+def test_a_disk_that_refuses_leaves_neither_a_file_nor_a_piece_of_one(store: DayStore) -> None:
+    store.folder(SERIES).parent.mkdir(parents=True)
+    store.folder(SERIES).write_text("a file in the folder's place")
+    with pytest.raises(OSError, match="1h"):
+        store.write(SERIES, DATE, BARS, ORIGIN)
+    assert store.days(SERIES) == frozenset()
+    with pytest.raises((FileNotFoundError, CacheError)):
+        store.read(SERIES, DATE)
+
+
+def test_a_day_that_is_not_there_is_not_found(store: DayStore) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.read(SERIES, DATE)
+    assert store.days(SERIES) == frozenset()
+
+
+def foreign(change: Callable[[pa.Schema], pa.Schema], bars: pa.RecordBatch = BARS) -> Callable[[bytes], bytes]:
+    """A sound Arrow file that is not quite a day file."""
+
+    def made(content: bytes) -> bytes:
+        schema = change(ipc.open_file(content).schema)
+        sink = pa.BufferOutputStream()
+        with ipc.new_file(sink, schema) as writer:
+            writer.write_batch(bars.cast(schema.remove_metadata()).replace_schema_metadata(schema.metadata))
+        written: bytes = sink.getvalue().to_pybytes()
+        return written
+
+    return made
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "one byte": lambda content: content[:1],
+    "half": lambda content: content[: len(content) // 2],
+    "last byte gone": lambda content: content[:-1],
+    "first byte gone": lambda content: content[1:],
+    "a byte more": lambda content: content + b"\0",
+    "zeros": lambda content: b"\0" * len(content),
+    "text": lambda _: b"<html>Please sign in</html>" * 50,
+    "middle cut out": lambda content: content[:1000] + content[-1000:],
+    "magic alone": lambda _: b"ARROW1\0\0ARROW1",
+    "no metadata": foreign(lambda schema: schema.remove_metadata()),
+    "another writer's": foreign(lambda schema: schema.with_metadata({"pandas": "{}"})),
+    "floats of 32 bits": foreign(lambda schema: schema.set(1, pa.field("open", pa.float32(), nullable=False))),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("method", ["read", "describe"])
+def test_a_damaged_or_foreign_file_is_refused_by_its_path(
+    store: DayStore, path: Path, damage: str, method: str
+) -> None:
+    replace(path, DAMAGES[damage](path.read_bytes()))
+    with pytest.raises(CacheError) as refused:
+        getattr(store, method)(SERIES, DATE)
+    assert refused.value.path == str(path)
+    assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("series", "day"),
+    [
+        (Series(Market.SPOT, "ETHUSDT", INTERVALS["1h"]), DATE),
+        (Series(Market.UM, "BTCUSDT", INTERVALS["1h"]), DATE),
+        (Series(Market.SPOT, "BTCUSDT", INTERVALS["2h"]), DATE),
+        (SERIES, date(2024, 6, 2)),
+    ],
+)
+def test_a_day_file_in_another_s_place_is_refused(store: DayStore, path: Path, series: Series, day: date) -> None:
+    place = store.path(series, day)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(path.read_bytes())
+    for method in (store.read, store.describe):
+        with pytest.raises(CacheError):
+            method(series, day)
+
+
+def test_bars_of_another_day_are_refused_whatever_the_metadata_says(store: DayStore) -> None:
+    store.write(SERIES, DATE, bars_of(date(2024, 6, 2)), ORIGIN)
+    with pytest.raises(CacheError):
+        store.read(SERIES, DATE)
+
+
+def test_a_folder_in_a_day_s_place_is_refused(store: DayStore) -> None:
+    store.path(SERIES, DATE).mkdir(parents=True)
+    with pytest.raises(CacheError):
+        store.read(SERIES, DATE)
+
+
+_DAMAGE_AT_RANDOM = """
+import random, sys
+from pathlib import Path
+from ckvd_sql.cache import DayStore
+from ckvd_sql.errors import CacheError
+from tests.test_cache import BARS, DATE, SERIES, replace
+store, chance = DayStore(Path(sys.argv[1])), random.Random(int(sys.argv[2]))
+path = store.path(SERIES, DATE)
+sound = path.read_bytes()
+for _ in range(1500):
+    damaged = bytearray(sound)
+    for _ in range(chance.choice((1, 2, 8))):
+        damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+    replace(path, bytes(damaged))
+    for read in (store.read, store.describe, store.verify):
+        try:
+            found = read(SERIES, DATE)
+        except CacheError:
+            continue
+        if read == store.verify:
+            assert store.read(SERIES, DATE).equals(BARS), "verify passed what was not written"
+        if read == store.read:
+            str(found.column("close").to_pylist())
+print("survived")
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_damage_crashes_the_reader_or_escapes_verify(store: DayStore, path: Path, seed: int) -> None:
+    assert path.is_file()
+    command = [sys.executable, "-c", _DAMAGE_AT_RANDOM, str(store.root), str(seed)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.stdout.strip(), ended.returncode) == ("survived", 0), ended.stderr
+
+
+def test_verify_finds_a_single_changed_bit_anywhere(store: DayStore, path: Path) -> None:
+    store.verify(SERIES, DATE)
+    sound = path.read_bytes()
+    chance = random.Random(5)  # noqa: S311 (no secret)
+    for position in chance.sample(range(len(sound)), 400):
+        damaged = bytearray(sound)
+        damaged[position] ^= 1 << chance.randrange(8)
+        replace(path, bytes(damaged))
+        try:
+            store.verify(SERIES, DATE)
+        except CacheError:
+            continue
+        assert store.read(SERIES, DATE).equals(BARS), position  # it was padding
+
+
+def test_writers_of_the_same_day_do_not_disturb_each_other_or_their_readers(store: DayStore) -> None:
+    errors: Counter[str] = Counter()
+
+    def work() -> None:
+        for number in range(60):
+            try:
+                store.write(SERIES, DATE, BARS, Provenance("rest", "u" * (number % 7 * 1000), "", FETCHED))
+                if not store.read(SERIES, DATE).equals(BARS):
+                    errors["other bars"] += 1
+            except Exception as error:  # noqa: BLE001 (whatever it is)
+                errors[type(error).__name__] += 1
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+
+
+def test_what_was_read_stays_true_when_the_file_is_replaced(store: DayStore, path: Path) -> None:
+    before = store.read(SERIES, DATE)
+    store.write(SERIES, DATE, BARS.slice(0, 3), ORIGIN)
+    assert store.read(SERIES, DATE).num_rows == 3
+    path.unlink()
+    assert before.equals(BARS)
+
+
+def test_the_days_of_a_series_are_those_with_a_file(store: DayStore, path: Path) -> None:
+    names = ("2024-06-03.arrow.tmp", ".2024-06-04.arrow.tmp", "2024-6-5.arrow", "2024-13-01.arrow", "x.arrow")
+    for name in (*names, "2024-06-01.damaged"):
+        (path.parent / name).write_bytes(b"x")
+    store.write(SERIES, date(2024, 2, 29), bars_of(date(2024, 2, 29)), ORIGIN)
+    assert store.days(SERIES) == {DATE, date(2024, 2, 29)}
+
+
+def test_a_new_day_is_seen_at_once_and_a_deleted_one_no_longer(store: DayStore, path: Path) -> None:
+    for number in range(2, 20):
+        day = date(2024, 6, number)
+        store.write(SERIES, day, bars_of(day), ORIGIN)
+        assert day in store.days(SERIES)
+    path.unlink()
+    assert DATE not in store.days(SERIES)
+
+
+def test_a_damaged_file_is_set_aside_and_its_place_is_free(store: DayStore, path: Path) -> None:
+    replace(path, b"damaged")
+    store.set_aside(SERIES, DATE)
+    assert [one.read_bytes() for one in path.parent.iterdir()] == [b"damaged"]
+    assert store.days(SERIES) == frozenset()
+    store.set_aside(SERIES, DATE)  # another caller was faster
+
+
+def test_a_damaged_day_is_no_sign_of_a_symbol_and_no_error(store: DayStore, path: Path) -> None:
+    assert store.knows(SERIES)
+    replace(path, b"damaged")
+    assert not store.knows(SERIES)
+
+
+def test_a_listing_is_remembered_to_the_microsecond(store: DayStore) -> None:
+    assert store.listed(SERIES) is None
+    store.remember_listed(SERIES, FETCHED)
+    assert store.listed(SERIES) == FETCHED
+    (store.folder(SERIES) / ".listed").write_bytes(b"\xff\0damaged")
+    assert store.listed(SERIES) is None
+
+
+def test_the_series_on_disk_are_known_by_their_folders(store: DayStore) -> None:
+    made = [
+        Series(Market.CM, "BTCUSD_PERP", INTERVALS["1mo"]),
+        SERIES,
+        Series(Market.SPOT, "币安人生USDT", INTERVALS["1m"]),
+    ]
+    for series in made:
+        store.write(series, DATE, NO_BARS, ORIGIN)
+    (store.root / "binance" / "spot" / "file").write_text("x")
+    (store.root / "binance" / "spot" / "BTCUSDT" / "7h").mkdir()
+    assert {series.key for series in store.series()} == {series.key for series in made}
+    assert list(DayStore(store.root / "nowhere").series()) == []

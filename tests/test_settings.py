@@ -1,0 +1,138 @@
+"""Settings: arguments before the environment before the defaults, and each refusal by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ckvd_sql
+from ckvd_sql import CryptoKlineVisionData, Settings, SettingsError
+from ckvd_sql.market import Market, parse_time
+
+#: Each setting: a value as text for the environment, what it becomes, another as an argument, what that becomes.
+VALUES: dict[str, tuple[str, Any, Any, Any]] = {
+    "cache_dir": ("/tmp/one", Path("/tmp/one"), Path("/tmp/two"), Path("/tmp/two")),  # noqa: S108 (never made)
+    "vision_url": ("s3://bucket/", "s3://bucket", "https://mirror.example", "https://mirror.example"),
+    "spot_url": ("https://a.example/", "https://a.example", "http://127.0.0.1:1", "http://127.0.0.1:1"),
+    "um_url": ("https://b.example", "https://b.example", "https://c.example", "https://c.example"),
+    "cm_url": ("https://d.example", "https://d.example", "https://e.example", "https://e.example"),
+    "checksum": ("warn", "warn", "strict", "strict"),
+    "offline": ("yes", True, False, False),
+    "concurrency": ("3", 3, 5, 5),
+    "timeout": ("1.5", 1.5, 7, 7.0),
+    "retries": ("0", 0, 9, 9),
+    "now": ("2024-06-01", parse_time("2024-06-01", "now"), "2024-06-02T12:00Z", parse_time("2024-06-02T12:00", "now")),
+}
+
+WRONG: list[tuple[str, Any]] = [
+    ("cache_dir", ""),
+    ("cache_dir", "~nosuchuser/x"),
+    ("vision_url", " "),
+    ("vision_url", "nosuch://x"),
+    ("spot_url", "ftp://x"),
+    ("spot_url", "api.example"),
+    ("spot_url", "http://"),
+    ("spot_url", "http://h:99999"),
+    ("spot_url", 5),
+    ("um_url", ""),
+    ("cm_url", "https://[::1"),
+    ("checksum", "lax"),
+    ("offline", "maybe"),
+    ("concurrency", "0"),
+    ("concurrency", "65"),
+    ("concurrency", "two"),
+    ("concurrency", 2.7),
+    ("timeout", "0"),
+    ("timeout", "-1"),
+    ("timeout", "nan"),
+    ("timeout", "inf"),
+    ("timeout", ""),
+    ("retries", "-1"),
+    ("retries", "11"),
+    ("now", "soon"),
+]
+
+
+def test_every_setting_is_tested_here() -> None:
+    assert list(VALUES) == [field.name for field in Settings.__attrs_attrs__]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_setting_comes_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, meant, _, _ = VALUES[name]
+    assert getattr(Settings.load(), name) != meant
+    monkeypatch.setenv(f"CKVD_{name.upper()}", text)
+    assert getattr(Settings.load(), name) == meant
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_an_argument_comes_before_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, _, argument, meant = VALUES[name]
+    monkeypatch.setenv(f"CKVD_{name.upper()}", text)
+    assert getattr(Settings.load(**{name: argument}), name) == meant
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_an_argument_of_none_is_not_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, meant, _, _ = VALUES[name]
+    monkeypatch.setenv(f"CKVD_{name.upper()}", text)
+    assert getattr(Settings.load(**{name: None}), name) == meant
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_value_that_can_t_be_used_is_refused_by_the_setting_s_name(name: str, value: Any) -> None:
+    with pytest.raises(SettingsError, match=f"setting {name} = ") as refused:
+        Settings.load(**{name: value})
+    assert (refused.value.setting, refused.value.value) == (name, value)
+
+
+@pytest.mark.parametrize(("name", "value"), [pair for pair in WRONG if isinstance(pair[1], str)])
+def test_the_environment_is_checked_likewise(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"CKVD_{name.upper()}", value)
+    with pytest.raises(SettingsError, match=f"setting {name} = "):
+        Settings.load()
+
+
+def test_a_setting_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(SettingsError, match="there are only cache_dir, vision_url"):
+        Settings.load(cachedir="x")
+
+
+@pytest.mark.parametrize("door", [ckvd_sql.connect, ckvd_sql.register, CryptoKlineVisionData])
+def test_every_door_refuses_a_bad_setting(door: Any) -> None:
+    with pytest.raises(SettingsError, match="retries"):
+        door(retries="many")
+
+
+def test_settings_beside_a_settings_object_are_not_dropped_in_silence(tmp_path: Path) -> None:
+    given = Settings.load(cache_dir=tmp_path)
+    try:
+        client = CryptoKlineVisionData(given, offline=True)
+    except (TypeError, ValueError):
+        return
+    assert client.settings.offline
+
+
+def test_the_defaults_need_no_key_and_no_setting() -> None:
+    settings = Settings.load()
+    assert settings.vision_url == "https://data.binance.vision"
+    assert [settings.rest_url(market) for market in Market] == [
+        "https://data-api.binance.vision",
+        "https://fapi.binance.com",
+        "https://dapi.binance.com",
+    ]
+    assert settings.cache_dir == Path.home() / ".cache" / "ckvd"
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(AttributeError):
+        Settings.load().retries = 5
+
+
+def test_the_clock_runs_unless_it_is_fixed() -> None:
+    assert Settings.load(now="2024-06-01").clock() == parse_time("2024-06-01", "now")
+    running = Settings.load()
+    assert running.clock() <= running.clock()
+    assert running.now is None

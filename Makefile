@@ -14,7 +14,7 @@ FIND_PYTHON = python=; for p in $(PYTHONS); do \
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test check format lock clean
+.PHONY: help demo test check format readme soak lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,12 @@ check: .venv/installed ## Lint, check the formatting and the types
 format: .venv/installed ## Format the code and fix what ruff can fix
 	.venv/bin/ruff check --fix-only
 	.venv/bin/ruff format
+
+readme: .venv/installed ## Run the sessions of README.md again and write what they print
+	.venv/bin/python -m tests.readme
+
+soak: .venv/installed ## Kill, crowd and fuzz for ten minutes (SOAK="--minutes 2 --seed 7")
+	.venv/bin/python -m tests.soak $(SOAK)
 
 lock: ## Remake requirements.lock with the newest releases that pyproject.toml allows
 	@$(FIND_PYTHON); set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \

@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import pyarrow as pa
 
 from ckvd_sql.dataset import whole_table
@@ -20,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import date, datetime
 
+    import polars as pl
+
     from ckvd_sql.errors import CkvdError
-    from ckvd_sql.failover import Job
+    from ckvd_sql.jobs import Job
     from ckvd_sql.query import Query
 
     Time = str | date | datetime
@@ -35,7 +36,7 @@ class DayReport:
         symbol: The symbol.
         date: The UTC day.
         outcome: `cached` (it was there), `vision` or `rest` (fetched from there), `empty` (it has no bar), `failed`.
-        rows: How many bars it has within the range.
+        rows: How many closed bars the day has.
         error: Why it failed.
     """
 
@@ -107,6 +108,8 @@ class CryptoKlineVisionData:
             CkvdError: A day could not be had; see the tree in `ckvd_sql.errors`.
         """
         table = self.klines(symbol, start_time, end_time, interval, market, include_open=include_open)
+        import polars as pl  # noqa: PLC0415 (not free, and SQL does without)
+
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 (a table is a frame)
         return frame.with_columns(pl.col("symbol", "source").cast(pl.String))
@@ -177,7 +180,7 @@ class CryptoKlineVisionData:
             for one in self._resolver.plan(query, series):
                 if one.origin is Origin.UNLISTED:
                     yield DayReport(series.symbol, one.day, "empty")
-        for step in self._resolver.stream(query, by_day=True, on_error=on_error):
+        for step in self._resolver.stream(query, whole_days=True, on_error=on_error):
             yield from _drain(failed)
             for day in step.days:
                 rows = day.bars.num_rows

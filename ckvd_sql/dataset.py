@@ -24,8 +24,8 @@ from ckvd_sql.stream import reader
 if TYPE_CHECKING:
     import pyarrow.compute as pc
 
-    from ckvd_sql.failover import DayBars
     from ckvd_sql.fcp import Resolver, Step
+    from ckvd_sql.jobs import DayBars
     from ckvd_sql.market import Series
     from ckvd_sql.query import Query
 

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -19,6 +18,7 @@ from ckvd_sql.bars import NO_BARS, closed, closes, split
 from ckvd_sql.cache import Provenance
 from ckvd_sql.errors import CacheError, ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
 from ckvd_sql.gaps import find_gaps
+from ckvd_sql.jobs import DAYS_A_JOB, DayBars
 from ckvd_sql.market import DAY, Span, consecutive, day_start
 from ckvd_sql.rest import PAGE, DelistedError
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from ckvd_sql.cache import DayStore
+    from ckvd_sql.jobs import Job
     from ckvd_sql.market import Month, Period, Series
     from ckvd_sql.rest import Rest
     from ckvd_sql.settings import Settings
@@ -35,50 +36,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ckvd_sql")
 
-#: Days without a monthly archive are fetched in jobs of this many, aligned in their month: callers with different
-#: ranges then still wait for each other instead of fetching a day twice.
-DAYS_A_JOB = 4
-
 #: A closed day this old that no source has is taken to be empty for good: archives come within days.
 _SETTLED = 30 * DAY
 
 #: How many gaps of an archived day are held against REST, the longest first; each costs one request.
 _GAPS_CHECKED = 2
-
-
-@dataclass(frozen=True, slots=True)
-class DayBars:
-    """A day's bars, whole, and how this scan got them: `cache`, `vision` or `rest`."""
-
-    day: date
-    bars: pa.RecordBatch
-    source: str
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Days of one month of a series that are to be fetched together.
-
-    Attributes:
-        series: The series.
-        month: The month that holds the days.
-        archived: Closed days: archive first, then REST.
-        live: Days that are not over, or whose month is not: REST alone.
-        monthly: Whether to try the month's archive before those of its days.
-        fresh: Whether to fetch even what the cache has.
-    """
-
-    series: Series
-    month: Month
-    archived: tuple[date, ...] = ()
-    live: tuple[date, ...] = ()
-    monthly: bool = False
-    fresh: bool = False
-
-    @property
-    def days(self) -> tuple[date, ...]:
-        """All days of the job."""
-        return self.archived + self.live
 
 
 class Failover:
@@ -117,7 +79,7 @@ class Failover:
         """
         async with self._lock(job):
             got = self._cached(job)
-            got |= self._before(job, got, self._known_first_open(job.series))
+            got |= self._before(job, got, self._store.listed(job.series))
             if job.monthly and not got:
                 got |= await self._from_monthly(job)
                 got |= await self._before_listing(job, got)
@@ -216,7 +178,7 @@ class Failover:
         """The days before the series' first bar, empty. The exchange is asked once, when a day was missing."""
         if all(day in got for day in job.archived):
             return {}
-        return self._before(job, got, await self._first_open(job.series))
+        return self._before(job, got, await self.first_open(job.series))
 
     def _before(self, job: Job, got: Mapping[date, DayBars], first_open: int | None) -> dict[date, DayBars]:
         if first_open is None:
@@ -225,16 +187,13 @@ class Failover:
         closed_at = job.series.interval.closed_at
         return {day: DayBars(day, NO_BARS, "rest") for day in lacking if closed_at(day) <= first_open}
 
-    def _known_first_open(self, series: Series) -> int | None:
-        return self._listings.get(series) or self._store.listed(series)
-
-    async def _first_open(self, series: Series) -> int | None:
-        """The open time of the series' first bar, where it can be learnt."""
+    async def first_open(self, series: Series) -> int | None:
+        """The open time of the series' first bar, where it can be learnt. Raises `InvalidSymbolError`."""
         async with self._asking[series]:
             if series in self._unknown:
                 raise self._unknown[series]
             if series not in self._listings:
-                self._listings[series] = self._known_first_open(series) or await self._ask_first_open(series)
+                self._listings[series] = self._store.listed(series) or await self._ask_first_open(series)
         return self._listings[series]
 
     async def _ask_first_open(self, series: Series) -> int | None:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from ckvd_sql.bars import closed, within
 from ckvd_sql.cache import DayStore
 from ckvd_sql.errors import CacheError, CkvdError, OfflineError, ProviderUnavailableError
-from ckvd_sql.failover import DAYS_A_JOB, DayBars, Job
 from ckvd_sql.fetch import Fetcher
+from ckvd_sql.jobs import DAYS_A_JOB, DayBars, Job
 from ckvd_sql.market import DAY, Month, day_start, spell_days
 from ckvd_sql.pruning import Cover
 
@@ -196,7 +196,7 @@ class Resolver:
         query: Query,
         pruning: Pruning | None = None,
         *,
-        by_day: bool = False,
+        whole_days: bool = False,
         on_error: Callable[[Job, CkvdError], None] | None = None,
     ) -> Iterator[Step]:
         """The query's bars in order, symbol by symbol. Closing it ends all fetching.
@@ -204,13 +204,13 @@ class Resolver:
         Args:
             query: What is asked.
             pruning: Leaves out the days in which nothing is wanted; days that are wanted in part come whole.
-            by_day: Never give whole months in one.
+            whole_days: Give day by day, and none cut to the query.
             on_error: Told of a job that failed, whose days are then passed over; without it the error is raised.
 
         Raises:
             CkvdError: A day can't be had. The days before it have been yielded, and are cached.
         """
-        work = [block for series in query.series() for block in self._blocks(query, series, pruning, by_day=by_day)]
+        work = [block for series in query.series() for block in self._blocks(query, series, pruning, by_day=whole_days)]
         jobs = [block.job for block in work if block.job]
         with Fetcher(self.settings, self.store, query.now, {job.month for job in jobs}) as fetcher:
             ahead = self._ahead(fetcher, jobs)
@@ -232,7 +232,10 @@ class Resolver:
                         fail(block.job, error)
                         continue
                 days = self._read(block, got, fetcher, fail)
-                yield Step(block.series, tuple(self._cut(query, block.series, day) for day in days))
+                inside = [day for day in days if query.span.touches(day.day)]
+                if not whole_days:
+                    inside = [self._cut(query, day) for day in inside]
+                yield Step(block.series, tuple(self._closed(query, block.series, day) for day in inside))
 
     def _blocks(self, query: Query, series: Series, pruning: Pruning | None, *, by_day: bool) -> Iterator[Block]:
         """A series' plan as blocks: most months lie whole in the cache, and need no look at their days."""
@@ -304,6 +307,14 @@ class Resolver:
         with Fetcher(self.settings, self.store, self.settings.clock(), ()) as fetcher:
             return fetcher.symbols(market)
 
+    def first_open(self, series: Series) -> int | None:
+        """The open time of a series' first bar, asked for where it is not known; None where nobody can tell."""
+        known = self.store.listed(series)
+        if known is not None or self.settings.offline:
+            return known
+        with Fetcher(self.settings, self.store, self.settings.clock(), ()) as fetcher:
+            return fetcher.call(lambda: fetcher.failover.first_open(series))
+
     def _ahead(self, fetcher: Fetcher, jobs: Iterable[Job]) -> Iterator[Future[dict[date, DayBars]]]:
         """The jobs' results in order, a bounded number of them under way. None begins before one is waited for."""
         flying: deque[Future[dict[date, DayBars]]] = deque()
@@ -313,13 +324,16 @@ class Resolver:
                 yield flying.popleft()
         yield from flying
 
-    def _cut(self, query: Query, series: Series, whole: DayBars) -> DayBars:
-        bars, begin = whole.bars, day_start(whole.day)
-        if begin < query.span.start or begin + DAY > query.span.end:
-            bars = within(bars, query.span.start, query.span.end)
-        if not query.include_open and series.interval.closed_at(whole.day) > query.now:
-            bars = closed(bars, query.now)
-        return whole if bars is whole.bars else replace(whole, bars=bars)
+    def _cut(self, query: Query, day: DayBars) -> DayBars:
+        begin = day_start(day.day)
+        if query.span.start <= begin and begin + DAY <= query.span.end:
+            return day
+        return replace(day, bars=within(day.bars, query.span.start, query.span.end))
+
+    def _closed(self, query: Query, series: Series, day: DayBars) -> DayBars:
+        if query.include_open or series.interval.closed_at(day.day) <= query.now:
+            return day
+        return replace(day, bars=closed(day.bars, query.now))
 
 
 def _naming(error: CkvdError, failed: Job, work: list[Block]) -> CkvdError:

@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from anyio.from_thread import start_blocking_portal
 
 from ckvd_sql.errors import OfflineError
-from ckvd_sql.failover import Failover
-from ckvd_sql.rest import Rest
-from ckvd_sql.vision import Vision
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
     from ckvd_sql.cache import DayStore
-    from ckvd_sql.failover import DayBars, Job
+    from ckvd_sql.jobs import DayBars, Job
     from ckvd_sql.market import Market, Month
     from ckvd_sql.rest import Symbol
     from ckvd_sql.settings import Settings
@@ -37,7 +34,7 @@ T = TypeVar("T")
 class Fetcher:
     """Runs jobs. Use it as a context manager; it starts nothing before the first job.
 
-    Its clients, `vision` and `rest`, are there for what runs on its event loop.
+    Its clients, `vision` and `rest`, and the `failover` over them are there for what runs on its event loop.
 
     Args:
         settings: Where the sources are, and how hard to try.
@@ -72,9 +69,12 @@ class Fetcher:
             refused: Future[dict[date, DayBars]] = Future()
             refused.set_exception(OfflineError("the network is switched off", job.days))
             return refused
-        future = self._network().start_task_soon(self._failover.fetch, job)
+        future = self._network().start_task_soon(self._fetch, job)
         self._jobs = [known for known in self._jobs if not known.done()] + [future]
         return future
+
+    async def _fetch(self, job: Job) -> dict[date, DayBars]:
+        return await self.failover.fetch(job)
 
     def symbols(self, market: Market) -> list[Symbol]:
         """The symbols of a market, from the exchange."""
@@ -94,7 +94,12 @@ class Fetcher:
 
     @contextlib.asynccontextmanager
     async def _clients(self) -> AsyncIterator[None]:
+        # The network's libraries are loaded by the first query that needs them: most need none.
+        from ckvd_sql.failover import Failover  # noqa: PLC0415
+        from ckvd_sql.rest import Rest  # noqa: PLC0415
+        from ckvd_sql.vision import Vision  # noqa: PLC0415
+
         slots = asyncio.Semaphore(self._settings.concurrency)
         async with Vision(self._settings, slots) as self.vision, Rest(self._settings, slots) as self.rest:
-            self._failover = Failover(self._settings, self._store, self.vision, self.rest, self._now, self._months)
+            self.failover = Failover(self._settings, self._store, self.vision, self.rest, self._now, self._months)
             yield

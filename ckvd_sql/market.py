@@ -26,6 +26,9 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 EPOCH = date(1970, 1, 1)
+
+#: Binance opened in July 2017: no day before this one can have a bar.
+FIRST_DAY = date(2017, 1, 1)
 _EPOCH_INSTANT = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -256,6 +259,10 @@ class Span:
         """The part of the range before an instant."""
         return Span(self.start, min(self.end, instant))
 
+    def touches(self, day: date) -> bool:
+        """Whether an instant of the day is in the range."""
+        return day_start(day) < self.end and self.start < day_start(day) + DAY
+
     def within(self, month: Month) -> Span:
         """The part of the range in a month."""
         whole = month.span
@@ -264,7 +271,7 @@ class Span:
     def months(self) -> Iterator[Month]:
         """The months that the range touches."""
         if not self.empty:
-            month, last = Month.of(day_of(self.start)), Month.of(day_of(self.end - 1))
+            month, last = Month.of(max(FIRST_DAY, day_of(self.start))), Month.of(day_of(self.end - 1))
             while month <= last:
                 yield month
                 month = month.next
@@ -273,7 +280,7 @@ class Span:
         """The days on which bars of the interval can open in this range."""
         if self.empty:
             return iter(())
-        return interval.open_days(day_of(self.start), day_of(self.end - 1))
+        return interval.open_days(max(FIRST_DAY, day_of(self.start)), day_of(self.end - 1))
 
 
 # Letters (of any script), digits and underscore. Nothing that can leave a folder, a URL path or a file name.

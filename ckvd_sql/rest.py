@@ -132,7 +132,10 @@ class Rest:
         for start in range(_CM_FIRST, now, _CM_WINDOW):
             bars = await self._page(daily, start, min(start + _CM_WINDOW, now))
             if bars.num_rows:
-                return int(series.interval.opens(series.interval.slot(int(opens(bars)[0]))))
+                day = int(opens(bars)[0])
+                slot = series.interval.slot(day)  # a longer bar may have opened before its first day of trade
+                exact = await self.klines(series, series.interval.opens(slot), day + DAY)
+                return int(opens(exact)[0]) if exact.num_rows else day
         return None
 
     async def symbols(self, market: Market) -> list[Symbol]:

@@ -38,31 +38,31 @@ def _truth(value: Any) -> bool:
 
 
 def _folder(value: Any) -> Path:
-    if not str(value).strip():
+    if not str(value).strip() or "\0" in str(value):
         raise ValueError(value)
     return Path(value).expanduser().absolute()
 
 
 def _web_url(value: Any) -> str:
     parts = urlsplit(str(value))
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0 or parts.query or parts.fragment:
         raise ValueError(value)
     return str(value).rstrip("/")
 
 
 def _any_url(value: Any) -> str:
-    url = str(value).rstrip("/")
-    scheme, mark, _ = url.partition("://")
+    url = str(value)
+    scheme, mark, rest = url.partition("://")
     if scheme in {"http", "https"}:
         return _web_url(url)
     if mark:
         from fsspec.registry import known_implementations  # noqa: PLC0415 (a mirror or a bucket; rare, and not free)
 
-        if scheme not in known_implementations:
+        if scheme not in known_implementations or not rest:
             raise ValueError(value)
-    if not url.strip():
+    if not url.strip() or "\0" in url:
         raise ValueError(value)
-    return url
+    return url.rstrip("/") or "/"
 
 
 def _seconds(value: Any) -> float:

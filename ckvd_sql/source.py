@@ -55,6 +55,7 @@ _NAMES = (
 
 _numbers = itertools.count(1)
 _registered: weakref.WeakKeyDictionary[DuckDBPyConnection, _Registration] = weakref.WeakKeyDictionary()
+_kept: list[DuckDBPyConnection] = []
 _lock = threading.Lock()
 
 
@@ -85,7 +86,9 @@ def register(con: DuckDBPyConnection | None = None, **settings: Any) -> DuckDBPy
         SettingsError: A setting can't be used.
     """
     checked = Settings.load(**settings)
-    con = duckdb.default_connection() if con is None else con
+    if con is None:
+        con = duckdb.default_connection()
+        _kept.append(con)  # the module makes this object anew whenever nobody holds it
     _register(con, checked)
     return con
 
@@ -93,21 +96,19 @@ def register(con: DuckDBPyConnection | None = None, **settings: Any) -> DuckDBPy
 def _register(con: DuckDBPyConnection, settings: Settings) -> None:
     with _lock:
         before = _registered.get(con)
-        temporary = before.temporary if before else _must_be_temporary(con)
-        registration = _Registration(con, settings, temporary=temporary)
+        registration = _Registration(con, settings, shared=before.shared if before else _can_share(con))
         registration.install(con)
         _registered[con] = registration
         if before:
             con.remove_function(before.function)
 
 
-def _must_be_temporary(con: DuckDBPyConnection) -> bool:
-    """Whether the names must not go into the database: a user's file, or names that another connection put there."""
+def _can_share(con: DuckDBPyConnection) -> bool:
+    """Whether the names may go into the database: into one in memory, where no other connection has put them."""
     in_memory = "SELECT path IS NULL AND NOT readonly FROM duckdb_databases() WHERE database_name = current_database()"
     taken = "SELECT count(*) > 0 FROM duckdb_functions() WHERE function_name = 'ckvd_klines'"
-    rows = con.cursor().execute(f"SELECT ({in_memory}), ({taken})").fetchall()
-    own, others = rows[0]
-    return bool(not own or others)
+    rows = con.cursor().execute(f"SELECT ({in_memory}) AND NOT ({taken})").fetchall()
+    return bool(rows[0][0])
 
 
 @atexit.register
@@ -120,13 +121,13 @@ def _close_all() -> None:
 class _Registration:
     """What one connection has been given: a resolver, and a function that turns arguments into SQL text."""
 
-    def __init__(self, con: DuckDBPyConnection, settings: Settings, *, temporary: bool) -> None:
+    def __init__(self, con: DuckDBPyConnection, settings: Settings, *, shared: bool) -> None:
         # Weakly: a connection must be free to close, and take its database's lock along.
         self._con = weakref.ref(con)
         self._resolver = Resolver(settings)
         self._bound: OrderedDict[str, tuple[duckdb.DuckDBPyRelation, str]] = OrderedDict()
         self._lock = threading.Lock()
-        self.temporary = temporary
+        self.shared = shared
         self.function = f"__ckvd_bind_{next(_numbers)}"
 
     def install(self, con: DuckDBPyConnection) -> None:
@@ -138,16 +139,15 @@ class _Registration:
             "VARCHAR",
             null_handling=FunctionNullHandling.SPECIAL,
         )
-        scope = "TEMP " if self.temporary else ""
-        cursor = con.cursor() if not self.temporary else con
         for kind, name, parameters, fields in _NAMES:
+            arguments = f"to_json({{{fields}}})::VARCHAR" if fields else "'{}'"
             table = "TABLE " if kind == "MACRO" else ""
-            call = (
-                f"{self.function}('{name}', to_json({{{fields}}})::VARCHAR)"
-                if fields
-                else f"{self.function}('{name}', '{{}}')"
-            )
-            cursor.execute(f"CREATE OR REPLACE {scope}{kind} {name}{parameters} AS {table}SELECT * FROM query({call})")  # noqa: S608 (our own names)
+            call = f"query({self.function}('{name}', {arguments}))"
+            text = f"{kind} {name}{parameters} AS {table}FROM {call}"
+            if self.shared:  # seen by this database's cursors
+                con.execute(f"CREATE OR REPLACE {text}")
+            if kind == "MACRO" or not self.shared:  # seen by this connection, whatever database it uses
+                con.execute(f"CREATE OR REPLACE TEMP {text}")
 
     def bind(self, name: str, arguments: str) -> str:
         """The text of a SELECT that reads what a name gives for these arguments; DuckDB calls it while binding."""

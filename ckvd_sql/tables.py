@@ -90,9 +90,11 @@ def gaps_dataset(resolver: Resolver, ask: Callable[[], Query]) -> LazyDataset:
         for series in query.series():
             steps = resolver.stream(query.only(series.symbol))
             days = (bars for step in steps for bars in step.batches())
+            slots = series.interval.slots(query.span.start, query.span.end)
             for found in find_gaps(series.interval, query.span, query.now, days):
-                # Only now, for the listing may have been learnt on the way here.
-                gap = since_listing(series.interval, found, resolver.store.listed(series))
+                leading = found.start == series.interval.opens(slots.start)  # perhaps the series only begins after it
+                first_open = resolver.first_open(series) if leading else None
+                gap = since_listing(series.interval, found, first_open)
                 if gap:
                     yield {"symbol": series.symbol, "from": gap.start, "to": gap.end, "count": gap.count}
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from ckvd_sql.aio import together
 from ckvd_sql.bars import NO_BARS, opens
 from ckvd_sql.errors import CacheError, CkvdError
-from ckvd_sql.failover import Job
 from ckvd_sql.fetch import Fetcher
+from ckvd_sql.jobs import Job
 from ckvd_sql.market import Month, moment_of
 
 if TYPE_CHECKING:

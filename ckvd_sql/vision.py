@@ -19,7 +19,7 @@ from fsspec.core import url_to_fs
 
 from ckvd_sql.aio import retrying
 from ckvd_sql.bars import read_archive
-from ckvd_sql.errors import ChecksumError, MalformedDataError, ProviderUnavailableError
+from ckvd_sql.errors import ChecksumError, MalformedDataError, ProviderUnavailableError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,10 @@ class Vision:
         options: dict[str, Any] = {}
         if self._settings.vision_url.startswith(("http://", "https://")):
             options = {"get_client": self._session, "skip_instance_cache": True}
-        self._fs, self._root = url_to_fs(self._settings.vision_url, asynchronous=True, **options)
+        try:
+            self._fs, self._root = url_to_fs(self._settings.vision_url, asynchronous=True, **options)
+        except (ImportError, ValueError, TypeError) as error:
+            raise SettingsError("vision_url", self._settings.vision_url, f"fsspec says: {error}") from error
         return self
 
     async def __aexit__(

@@ -223,7 +223,7 @@ from tests.test_cache import BARS, DATE, SERIES, replace
 store, chance = DayStore(Path(sys.argv[1])), random.Random(int(sys.argv[2]))
 path = store.path(SERIES, DATE)
 sound = path.read_bytes()
-for _ in range(1500):
+for _ in range(500):
     damaged = bytearray(sound)
     for _ in range(chance.choice((1, 2, 8))):
         damaged[chance.randrange(len(damaged))] = chance.randrange(256)
@@ -241,7 +241,7 @@ print("survived")
 """
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_no_damage_crashes_the_reader_or_escapes_verify(store: DayStore, path: Path, seed: int) -> None:
     assert path.is_file()
     command = [sys.executable, "-c", _DAMAGE_AT_RANDOM, str(store.root), str(seed)]

@@ -221,7 +221,7 @@ def test_a_month_and_its_days_wanted_at_once_disturb_nobody(
         except Exception as error:  # noqa: BLE001 (whatever it is)
             wrong.append(error)
 
-    for number in range(6):
+    for number in range(4):
         start = threading.Barrier(len(spans))
         threads = [threading.Thread(target=work, args=(tmp_path / str(number), start, span)) for span in spans]
         for thread in threads:

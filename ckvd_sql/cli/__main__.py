@@ -1,0 +1,5 @@
+"""`python -m ckvd_sql.cli`: the command `ckvd`."""
+
+from ckvd_sql.cli import main
+
+main(prog_name="ckvd")

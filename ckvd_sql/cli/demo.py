@@ -1,0 +1,85 @@
+"""The demo: one query through archive, REST and cache, against a sandbox exchange on loopback.
+
+The exchange's clock stands still at a moment when yesterday's archive is not published yet, so that all sources show.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from typing import TYPE_CHECKING, Any
+
+from ckvd_sql.cli.output import draw, table_width
+from ckvd_sql.cli.terminal import plan_table
+from ckvd_sql.fcp import Resolver
+from ckvd_sql.query import parse_query
+from ckvd_sql.sandbox import Sandbox
+from ckvd_sql.settings import Settings
+from ckvd_sql.source import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+_NOW = "2024-06-15T02:30:00"
+_SYMBOL, _INTERVAL, _START = "BTCUSDT", "1h", "2024-04-01"
+_CALL = f"ckvd_klines('{_SYMBOL}', '{_INTERVAL}', '{_START}')"
+_QUERY = f"SELECT open_time, open, high, low, close, volume, trades, source FROM {_CALL}"  # noqa: S608 (our own words)
+_CLOSED = " WHERE open_time < '2024-06-15'"
+_SOURCES = """
+    SELECT source, count(*) AS bars, min(open_time)::DATE AS first_day, max(open_time)::DATE AS last_day
+    FROM bars GROUP BY source ORDER BY first_day, last_day
+"""
+
+
+def run(say: Callable[[str], object]) -> None:
+    """Run it, and tell each step by calling `say` with the text."""
+    with tempfile.TemporaryDirectory(prefix="ckvd-demo-") as folder, Sandbox(now=_NOW) as exchange:
+        overrides: dict[str, Any] = {**exchange.settings, "cache_dir": folder, "offline": False}
+        settings = Settings.load(**overrides)
+        with connect(**overrides) as con:
+            con.execute("SET TimeZone = 'UTC'")
+            say(f"A made-up Binance at {exchange.url}, where it is always {_NOW} UTC, and an empty cache.\n")
+            say("Where each day would come from, before:\n")
+            say(_plan(settings))
+            say(f"\n{_QUERY};\n")
+            bars, seconds = _timed(con, _QUERY)
+            say(draw(con, con.from_arrow(bars), table_width(), rows=10))
+            say(f"\n{_told(exchange, bars, seconds)}:\n")
+            say(_sources(con, bars))
+            say("\nWhere each day would come from, after:\n")
+            say(_plan(settings))
+            exchange.forget()
+            bars, seconds = _timed(con, _QUERY)
+            say(f"\nThe same query again: {_told(exchange, bars, seconds)}, for today is never kept:\n")
+            say(_sources(con, bars))
+            exchange.forget()
+            bars, seconds = _timed(con, _QUERY + _CLOSED)
+            say(f"\nThe same once more with{_CLOSED}: {_told(exchange, bars, seconds)}.")
+
+
+def _timed(con: DuckDBPyConnection, query: str) -> tuple[pa.Table, float]:
+    begin = time.perf_counter()
+    bars = con.sql(query).to_arrow_table()
+    return bars, time.perf_counter() - begin
+
+
+def _told(exchange: Sandbox, bars: pa.Table, seconds: float) -> str:
+    archives = sum(request.path.startswith("/data/") for request in exchange.requests)
+    others = len(exchange.requests) - archives
+    return (
+        f"{bars.num_rows:,} bars in {seconds * 1000:,.0f} ms, "
+        f"with {archives} requests to the archive and {others} to REST"
+    )
+
+
+def _plan(settings: Settings) -> str:
+    query = parse_query(_SYMBOL, _INTERVAL, _START, "now", now=settings.clock())
+    return plan_table({series.symbol: Resolver(settings).plan(query, series) for series in query.series()})
+
+
+def _sources(con: DuckDBPyConnection, bars: pa.Table) -> str:
+    con.register("bars", bars)
+    return draw(con, con.sql(_SOURCES), table_width())

@@ -1,0 +1,193 @@
+"""Filters and columns: whatever is pushed into the scan, the rows are those of the same query on a plain table."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as given_settings
+from hypothesis import strategies as st
+
+import ckvd_sql
+from ckvd_sql.sandbox import Sandbox
+from tests.conftest import NOW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from duckdb import DuckDBPyConnection
+
+CALL = "ckvd_klines(['BTCUSDT', 'ETHUSDT'], '4h', '2024-05-25', '2024-06-05')"
+COLUMNS = (
+    *("symbol", "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades"),
+    *("taker_buy_volume", "taker_buy_quote_volume", "source"),
+)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
+    """A connection that has the bars twice: from the warm cache, and as the table `copy`."""
+    with Sandbox(now=NOW) as exchange:
+        settings: dict[str, Any] = {**exchange.settings, "cache_dir": tmp_path_factory.mktemp("cache")}
+        con = ckvd_sql.connect(**settings)
+        con.execute(f"CREATE TABLE cold AS FROM {CALL}")
+        con.execute(f"CREATE TABLE copy AS FROM {CALL}")
+        yield con
+        con.close()
+
+
+def same(con: DuckDBPyConnection, query: str) -> None:
+    """The query, with {} for the table, gives the same from either."""
+    assert con.sql(query.format(CALL)).fetchall() == con.sql(query.format("copy")).fetchall()
+
+
+NUMBERS = ("NULL", "0", "-1", "1e300", "'NaN'::DOUBLE", "'inf'::DOUBLE", "'-inf'::DOUBLE", "{middle}")
+TIMES = (
+    "NULL",
+    "'infinity'::TIMESTAMPTZ",
+    "'-infinity'::TIMESTAMPTZ",
+    "TIMESTAMPTZ '2024-06-01 00:00:00+00'",
+    "TIMESTAMPTZ '2024-06-01 04:00:00+00'",
+    "TIMESTAMPTZ '2024-05-31 23:59:59.999999+00'",
+    "TIMESTAMP '2024-06-01 03:00:00'",
+    "DATE '2024-06-01'",
+    "TIMESTAMPTZ '1960-01-01 00:00:00+00'",
+    "TIMESTAMPTZ '2300-01-01 00:00:00+00'",
+)
+WORDS = ("NULL", "''", "'BTCUSDT'", "'ETHUSDT'", "'btcusdt'", "'C'", "'cache'", "'vision'", "'币'")
+VALUES: dict[str, tuple[str, ...]] = dict.fromkeys(COLUMNS, NUMBERS) | dict.fromkeys(("open_time", "close_time"), TIMES)
+VALUES |= dict.fromkeys(("symbol", "source"), WORDS)
+OPERATORS = ("=", "<>", "<", "<=", ">", ">=", "IS DISTINCT FROM", "IS NOT DISTINCT FROM")
+
+
+def literal(con: DuckDBPyConnection, column: str, text: str) -> str:
+    """A value to compare a column with; the middle of what there is where it says so."""
+    return (
+        text.format(middle=con.sql(f"SELECT median({column})::DOUBLE FROM copy").fetchall()[0][0])
+        if "{" in text
+        else text
+    )
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_comparisons(both: DuckDBPyConnection, column: str, operator: str) -> None:
+    for text in VALUES[column]:
+        value = literal(both, column, text)
+        same(both, f"FROM {{}} WHERE {column} {operator} {value} ORDER BY symbol, open_time")
+        same(both, f"SELECT count(*) FROM {{}} WHERE NOT ({column} {operator} {value})")
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_lists_ranges_and_nulls(both: DuckDBPyConnection, column: str) -> None:
+    values = [literal(both, column, text) for text in VALUES[column]]
+    same(both, f"SELECT count(*) FROM {{}} WHERE {column} IS NULL")
+    same(both, f"SELECT count(*) FROM {{}} WHERE {column} IS NOT NULL")
+    for one, two in [*itertools.pairwise(values), *itertools.pairwise(values[::-2])]:
+        same(both, f"SELECT count(*), min(open_time) FROM {{}} WHERE {column} IN ({one}, {two})")
+        same(both, f"SELECT count(*), min(open_time) FROM {{}} WHERE {column} NOT IN ({one}, {two})")
+        same(both, f"SELECT count(*), min(open_time) FROM {{}} WHERE {column} BETWEEN {one} AND {two}")
+        same(both, f"SELECT count(*), min(open_time) FROM {{}} WHERE {column} < {one} OR {column} > {two}")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "symbol LIKE 'BTC%'",
+        "symbol LIKE '%USDT'",
+        "symbol ILIKE 'eth%'",
+        "starts_with(symbol, 'E')",
+        "symbol SIMILAR TO 'B.*'",
+        "symbol || 'x' = 'ETHUSDTx'",
+        "symbol = ANY (['ETHUSDT', 'X'])",
+        "open_time::DATE = '2024-06-01'",
+        "date_trunc('day', open_time) = TIMESTAMPTZ '2024-06-01 00:00:00+00'",
+        "hour(open_time) IN (0, 12)",
+        "close > open",
+        "close - open > 0 AND trades % 2 = 0",
+        "(symbol = 'BTCUSDT') IS NULL",
+        "(open > 0) = (close > 0)",
+        "true",
+        "false",
+        "NULL",
+        "symbol IN (SELECT 'BTCUSDT')",
+        "open_time > (SELECT max(open_time) - INTERVAL 1 DAY FROM copy)",
+        "CASE WHEN symbol = 'BTCUSDT' THEN open_time > '2024-06-02 00:00:00+00' ELSE trades > 100 END",
+        "symbol = 'BTCUSDT' AND (open_time < '2024-05-27 00:00:00+00' OR open_time >= '2024-06-03 08:00:00+00')",
+        "NOT (symbol = 'BTCUSDT' AND open_time < '2024-06-01 00:00:00+00')",
+        "open_time IN (TIMESTAMPTZ '2024-05-25 00:00:00+00', TIMESTAMPTZ '2024-06-04 20:00:00+00')",
+        "open_time >= '2024-06-01' AND open_time < '2024-06-01'",
+        "coalesce(symbol, 'x') <> 'x'",
+        "trades BETWEEN 1e2 AND 1e9",
+        "trades > 9223372036854775807",
+        "trades = 1.5",
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu"])
+def test_conditions_of_every_kind(both: DuckDBPyConnection, condition: str, zone: str) -> None:
+    both.execute(f"SET TimeZone = '{zone}'")
+    same(both, f"FROM {{}} WHERE {condition} ORDER BY symbol, open_time")
+    both.execute("SET TimeZone = 'UTC'")
+
+
+_ATOMS = st.sampled_from(COLUMNS).flatmap(
+    lambda column: st.builds(
+        "{} {} {}".format,
+        st.just(column),
+        st.sampled_from(OPERATORS[:6]),
+        st.sampled_from([text for text in VALUES[column] if "{" not in text and text != "NULL"]),
+    )
+)
+_CONDITIONS = st.recursive(
+    _ATOMS,
+    lambda inner: st.one_of(
+        st.builds("({} AND {})".format, inner, inner),
+        st.builds("({} OR {})".format, inner, inner),
+        st.builds("(NOT {})".format, inner),
+        st.builds("(({}) IS NULL)".format, inner),
+    ),
+    max_leaves=6,
+)
+
+
+@given_settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(_CONDITIONS)
+def test_conditions_at_random(both: DuckDBPyConnection, condition: str) -> None:
+    same(both, f"FROM {{}} WHERE {condition} ORDER BY symbol, open_time")
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        *COLUMNS,
+        ", ".join(COLUMNS[::-1]),
+        "close, symbol",
+        "open_time, open_time AS again",
+        "1",
+        "trades + 1",
+        "source, symbol",
+    ],
+)
+def test_columns(both: DuckDBPyConnection, columns: str) -> None:
+    same(both, f"SELECT {columns} FROM {{}}")
+    same(both, f"SELECT {columns} FROM {{}} WHERE symbol = 'ETHUSDT' AND trades > 1000")
+
+
+@pytest.mark.parametrize(
+    "condition", ["", "WHERE symbol = 'BTCUSDT'", "WHERE open > 0", "WHERE open_time < '2000-01-01'"]
+)
+def test_no_column_at_all(both: DuckDBPyConnection, condition: str) -> None:
+    same(both, f"SELECT count(*) FROM {{}} {condition}")
+
+
+def test_rows_come_in_order_of_symbols_and_time(both: DuckDBPyConnection) -> None:
+    rows: list[Any] = both.sql(f"SELECT symbol, open_time FROM {CALL}").fetchall()
+    assert rows == sorted(rows)
+
+
+def test_cold_rows_are_warm_rows(both: DuckDBPyConnection) -> None:
+    assert both.sql(
+        "SELECT count(*) FROM (SELECT * EXCLUDE source FROM cold EXCEPT SELECT * EXCLUDE source FROM copy)"
+    ).fetchall() == [(0,)]

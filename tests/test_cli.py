@@ -27,10 +27,10 @@ from click.testing import CliRunner
 import ckvd_sql
 from ckvd_sql.cache import DayStore
 from ckvd_sql.cli import main
-from ckvd_sql.market import parse_time
-from ckvd_sql.sandbox import Fault, Sandbox
 from ckvd_sql.cli.sqltext import find_queries
 from ckvd_sql.cli.terminal import human_size
+from ckvd_sql.market import parse_time
+from ckvd_sql.sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -570,3 +570,22 @@ def test_the_version_is_the_installed_one(shell: Shell) -> None:
     except PackageNotFoundError:
         pytest.skip("ckvd-sql runs from its folder, uninstalled")
     assert shell.out("--version") == f"ckvd, version {installed}\n"
+
+
+def test_cache_verify_finds_a_damaged_value_and_refresh_mends_it(shell: Shell) -> None:
+    shell.run("fetch", "BTCUSDT", "--start", "2024-06-01", "--end", "2024-06-04")
+    assert "3 days read, 0 not as they should be" in shell.out("cache", "verify")
+    file = shell.cached()[1]
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    found = shell.run("cache", "verify")
+    assert found.returncode == 1
+    assert f"BTCUSDT 1h (spot) {file.stem}: " in found.stdout.decode()
+    assert f"{file.stem}: 1 bars changed" in shell.out("cache", "refresh")
+    assert "3 days read, 0 not as they should be" in shell.out("cache", "verify", "--remote")
+
+
+def test_cache_verify_remote_needs_the_network(shell: Shell) -> None:
+    shell.run("fetch", "BTCUSDT", "--start", "2024-06-01", "--end", "2024-06-02")
+    assert "OfflineError" in shell.error("cache", "verify", "--remote", "--offline")

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from ckvd_sql.cli.cache import cache
 from ckvd_sql.cli.shell import Commands, cache_option, range_options, settings_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import date
 
     from ckvd_sql import FetchReport, Settings
@@ -200,49 +200,7 @@ def plan(asked: dict[str, Any], by_day: bool, format_: str, cache_dir: Path | No
         click.echo(terminal.plan_table(plans))
 
 
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="One array of records, sizes in bytes.")
-@cache_option
-def cache(as_json: bool, cache_dir: Path | None) -> None:
-    """Show what is in the cache, by series.
-
-    \b
-    Example:
-      ckvd cache
-    """
-    from ckvd_sql import Settings
-    from ckvd_sql.cli import terminal
-
-    root = Settings.load(cache_dir=cache_dir).cache_dir
-    found = list(_cached(root))
-    if as_json:
-        click.echo(json.dumps(found, indent=1, ensure_ascii=False))
-    elif not found:
-        click.echo(f"nothing is cached in {root}")
-    else:
-        rows = [tuple((one | {"bytes": terminal.human_size(one["bytes"])}).values()) for one in found]
-        click.echo(terminal.columns(("market", "symbol", "interval", "first", "last", "days", "size"), rows))
-        days, size = (sum(one[name] for one in found) for name in ("days", "bytes"))
-        click.echo(f"{len(found)} series, {days:,} days, {terminal.human_size(size)} in {root}")
-
-
-def _cached(root: Path) -> Iterator[dict[str, Any]]:
-    """What is cached of each series, by file names and sizes; no file is opened."""
-    from ckvd_sql.cache import DayStore
-
-    store = DayStore(root)
-    for series in store.series():
-        days = sorted(store.days(series))
-        if days:
-            yield {
-                "market": series.market.value,
-                "symbol": series.symbol,
-                "interval": series.interval.name,
-                "first": str(days[0]),
-                "last": str(days[-1]),
-                "days": len(days),
-                "bytes": sum(store.path(series, day).stat().st_size for day in days),
-            }
+main.add_command(cache)
 
 
 @main.command()

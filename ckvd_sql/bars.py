@@ -81,27 +81,39 @@ def read_archive(data: bytes, series: Series, period: Period, url: str) -> dict[
 
 def read_rest(body: bytes, url: str) -> pa.RecordBatch:
     """The bars of a REST answer, sorted. Raises `MalformedDataError` where it is not rows of bars."""
+    return _of_rows(_rows(body, url), url)
+
+
+def read_bars(body: bytes, url: str, start: int, end: int, limit: int) -> tuple[pa.RecordBatch, bool]:
+    """`read_rest`, refusing rows that open outside `[start, end)`, and whether there are as many rows as `limit`."""
+    rows = _rows(body, url)
+    bars = _of_rows(rows, url)
+    if bars.num_rows and not (start <= opens(bars)[0] and opens(bars)[-1] < end):
+        raise MalformedDataError(f"{url} answered with klines that were not asked for", url=url)
+    return bars, len(rows) >= limit
+
+
+def _rows(body: bytes, url: str) -> list[Any]:
     try:
         rows = json.loads(body)
-        if not isinstance(rows, list):
-            raise TypeError("not a list of rows")  # noqa: TRY301
-        if not rows:
-            return NO_BARS
+    except (ValueError, RecursionError) as error:
+        raise MalformedDataError(f"{url} did not answer with JSON: {error}", url=url) from error
+    if not isinstance(rows, list):
+        raise MalformedDataError(f"{url} did not answer with a list of klines", url=url)
+    return rows
+
+
+def _of_rows(rows: list[Any], url: str) -> pa.RecordBatch:
+    if not rows:
+        return NO_BARS
+    try:
         columns = list(zip(*rows, strict=True))
         if len(columns) != _COLUMNS:
             raise ValueError(f"{len(columns)} fields in a row")  # noqa: TRY301
         raw = {name: _strict(column, kind) for (name, kind), column in zip(_RAW_TYPES.items(), columns, strict=False)}
-    except (ValueError, TypeError, OverflowError, RecursionError, pa.ArrowException) as error:
+    except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
         raise MalformedDataError(f"{url} did not answer with rows of klines: {error}", url=url) from error
     return _sound(raw, url)
-
-
-def read_bars(body: bytes, url: str, start: int, end: int) -> pa.RecordBatch:
-    """`read_rest`, refusing rows that open outside `[start, end)`."""
-    bars = read_rest(body, url)
-    if bars.num_rows and not (start <= opens(bars)[0] and opens(bars)[-1] < end):
-        raise MalformedDataError(f"{url} answered with klines that were not asked for", url=url)
-    return bars
 
 
 def opens(bars: pa.RecordBatch) -> npt.NDArray[np.int64]:

@@ -7,11 +7,13 @@ as exactly that is damaged and no answer. This module decides nothing about what
 
 from __future__ import annotations
 
-import binascii
 import contextlib
+import functools
 import hashlib
 import mmap
 import os
+import shutil
+import stat
 import time
 import zlib
 from collections import OrderedDict
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 from filelock import AsyncFileLock, FileLock
 from pyarrow import ipc
@@ -28,8 +31,7 @@ from ckvd_sql.errors import CacheError
 from ckvd_sql.market import DAY, INTERVALS, PROVIDER, Market, Series, day_of, day_start, moment_of, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from ckvd_sql.market import Month, Period
@@ -38,9 +40,13 @@ FORMAT = "1"
 SUFFIX = ".arrow"
 
 _MAGIC = b"ARROW1"
+_SEAL = b"seal:"
+_UNSEALED = _SEAL + b"0" * 16
 _STREAM_AT = 8  # the magic and its padding; from here on the file is an IPC stream
 _LOCKS = 256  # lock files are shared by hash, so that their number stays bounded
 _WRITE_LOCKS = 32
+
+_MOST_ROWS = 10 * 86_400  # no day has more bars than this
 
 _SMALL = 32_768  # bytes; below this, reading a file is cheaper than mapping it
 _JOINED_ROWS = 512  # days with fewer rows are joined, for each batch costs DuckDB some microseconds
@@ -139,6 +145,7 @@ class DayStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._snapshots: OrderedDict[Series, tuple[int, Snapshot]] = OrderedDict()
+        self._locks = root / ".locks"
         self._maps = 0
         self._joined = 0
 
@@ -167,7 +174,7 @@ class DayStore:
             if known and known[0] == changed:
                 return known[1]
             names = os.listdir(folder)  # noqa: PTH208 (names are all that is wanted)
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:  # not there, or not ours to read
             return Snapshot(self, series, frozenset())
         found = Snapshot(self, series, frozenset(day for name in names if (day := _named_day(name))))
         if time.time_ns() - changed > _CLOCK_TICK:
@@ -204,9 +211,11 @@ class DayStore:
         content = _content(path)
         try:
             head, body = _messages(content)
-            said = _said(ipc.read_schema(head), series, day)
+            rows = int(_said(ipc.read_schema(head), series, day)[b"ckvd.rows"])
+            if not body.metadata.equals(_layout(rows)):
+                raise ValueError("its bars are laid out otherwise than it says")
             bars = ipc.read_record_batch(body, BAR_SCHEMA)
-            _check_rows(bars, int(said[b"ckvd.rows"]), day)
+            _check_rows(bars, day)
         except _UNREADABLE as error:
             raise CacheError(f"day file {path} can't be used: {error}", path) from error
         return bars
@@ -244,6 +253,7 @@ class DayStore:
             "ckvd.gaps": provenance.gaps,
             "ckvd.rows": str(bars.num_rows),
             "ckvd.body": body_hash(bars),
+            "ckvd.seal": _UNSEALED.decode(),
         }
         sink = pa.BufferOutputStream()
         with ipc.new_file(sink, BAR_SCHEMA.with_metadata(metadata)) as writer:
@@ -251,14 +261,13 @@ class DayStore:
         _write_whole(self.path(series, day), _sealed(sink.getvalue()), self._write_lock(series, day))
 
     def verify(self, series: Series, day: date) -> DayFile:
-        """Read every byte of a day's file and hold it against what the file says. Raises as `read` does."""
-        path = self.path(series, day)
-        bars = self.read(series, day)
+        """Hold every byte of a day's file against what the file says. Raises as `read` does.
+
+        Head and foot are under the seal that every read looks at; here the bars' values are added up too.
+        """
+        path, bars = self.path(series, day), self.read(series, day)
         try:
-            with ipc.open_file(pa.memory_map(str(path))) as file:
-                said = dict(file.schema.metadata)
-                if file.num_record_batches != 1 or not file.get_batch(0).equals(bars):
-                    raise ValueError("its foot does not lead to its bars")
+            said = _said(ipc.read_schema(_messages(_content(str(path)))[0]), series, day)
             if said[b"ckvd.body"].decode() != body_hash(bars):
                 raise ValueError("its bars are not those that were written")
             times = opens(bars)
@@ -271,8 +280,13 @@ class DayStore:
     def set_aside(self, series: Series, day: date) -> None:
         """Move a damaged file out of the way, so that the day can be fetched again. One is kept for a look."""
         path = self.path(series, day)
+        aside = path.with_suffix(".damaged")
         with contextlib.suppress(OSError):
-            path.replace(path.with_suffix(".damaged"))
+            if aside.is_dir() and not aside.is_symlink():
+                shutil.rmtree(aside)
+            else:
+                aside.unlink(missing_ok=True)
+            path.replace(aside)
 
     def listed(self, series: Series) -> int | None:
         """The open time of the series' first bar, where it has been learnt."""
@@ -295,27 +309,24 @@ class DayStore:
                 names = _folders(provider / market.value / symbol)
                 yield from (Series(market, symbol, interval) for name, interval in INTERVALS.items() if name in names)
 
-    def lock(self, series: Series, period: Period) -> AbstractAsyncContextManager[object]:
+    @contextlib.asynccontextmanager
+    async def lock(self, series: Series, period: Period) -> AsyncIterator[None]:
         """One fetcher at a time for a period of a series, among all threads and processes on this cache.
 
-        Where the folder can't be written, nothing can be shared, and the lock is an empty one.
+        Where the lock can't be had because of the disk, nothing can be shared either, and there is none.
         """
-        folder = self.root / ".locks"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            name = f"{zlib.crc32(f'{series.key}/{period}'.encode()) % _LOCKS:03d}.lock"
-            if not os.access(folder, os.W_OK):
-                return contextlib.nullcontext()
-        except OSError:
-            return contextlib.nullcontext()
-        return AsyncFileLock(folder / name, poll_interval=0.02)
+        name = f"{zlib.crc32(f'{series.key}/{period}'.encode()) % _LOCKS:03d}.lock"
+        async with contextlib.AsyncExitStack() as stack:
+            with contextlib.suppress(OSError):
+                self._locks.mkdir(parents=True, exist_ok=True)
+                await stack.enter_async_context(AsyncFileLock(self._locks / name, poll_interval=0.02))
+            yield
 
     def _write_lock(self, series: Series, day: date) -> FileLock:
         """One writer at a time for a day; held for one write, and by nobody who waits for another lock."""
-        folder = self.root / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
+        self._locks.mkdir(parents=True, exist_ok=True)
         number = zlib.crc32(f"{series.key}/{day}".encode()) % _WRITE_LOCKS
-        return FileLock(folder / f"write-{number:02d}.lock", poll_interval=0.002)
+        return FileLock(self._locks / f"write-{number:02d}.lock", poll_interval=0.002)
 
     def _listing(self, series: Series) -> Path:
         return self.folder(series) / ".listed"
@@ -338,9 +349,12 @@ def body_hash(bars: pa.RecordBatch) -> str:
 def _content(path: str) -> pa.Buffer:
     """A day file's bytes: mapped, or read where it is so small that mapping costs more. Both ends are looked at."""
     try:
-        file = os.open(path, os.O_RDONLY)
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe in its place must not be waited for
         try:
-            size = os.fstat(file).st_size
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
+                raise CacheError(f"day file {path} can't be used: it is no file", path)
+            size = status.st_size
             data = os.read(file, size) if size <= _SMALL else mmap.mmap(file, size, access=mmap.ACCESS_READ)
         finally:
             os.close(file)
@@ -355,27 +369,33 @@ def _content(path: str) -> pa.Buffer:
 
 def _messages(content: pa.Buffer) -> tuple[ipc.Message, ipc.Message]:
     """The two messages of a day file, schema and bars, if the seal over everything but the bars' values holds."""
-    stream = pa.BufferReader(content.slice(_STREAM_AT))
-    head, body = ipc.read_message(stream), ipc.read_message(stream)
-    if content[len(_MAGIC) : _STREAM_AT].to_pybytes() != _seal(content, _STREAM_AT + stream.tell(), body):
+    first, second, head, foot = _taken_apart(content)
+    seal = head.find(_SEAL)
+    stated = head[seal : seal + len(_UNSEALED)]
+    if seal < 0 or stated != _seal(head.replace(stated, _UNSEALED), foot.replace(stated, _UNSEALED)):
         raise ValueError("its head or foot is damaged")
-    return head, body
+    return first, second
 
 
-def _seal(content: pa.Buffer, end: int, body: ipc.Message) -> bytes:
-    """CRC-16 of all that is neither magic nor the bars' values, which end at `end`: no single damaged byte escapes."""
-    head = content[_STREAM_AT : end - body.body.size]
-    foot = content[end : content.size - len(_MAGIC)]
-    return binascii.crc_hqx(foot, binascii.crc_hqx(head, 0)).to_bytes(2, "little")
+def _taken_apart(content: pa.Buffer) -> tuple[ipc.Message, ipc.Message, bytes, bytes]:
+    """A day file's two messages, and its bytes before and behind the bars' values."""
+    stream = pa.BufferReader(content.slice(_STREAM_AT))
+    first, second = ipc.read_message(stream), ipc.read_message(stream)
+    end = _STREAM_AT + stream.tell()
+    return first, second, content[: end - second.body.size].to_pybytes(), content[end:].to_pybytes()
+
+
+def _seal(head: bytes, foot: bytes) -> bytes:
+    """The seal over head and foot, in which its own place is empty."""
+    return _SEAL + hashlib.blake2b(head + foot, digest_size=8).hexdigest().encode()
 
 
 def _sealed(content: pa.Buffer) -> bytes:
-    """A day file with its seal in the two bytes of padding behind the first magic, which readers pass over."""
-    stream = pa.BufferReader(content.slice(_STREAM_AT))
-    ipc.read_message(stream)
-    body = ipc.read_message(stream)
-    seal = _seal(content, _STREAM_AT + stream.tell(), body)
-    return b"".join((_MAGIC, seal, content[_STREAM_AT:]))
+    """A day file with its seal in the metadata, which stands in its head and again in its foot."""
+    _, second, head, foot = _taken_apart(content)
+    seal = _seal(head, foot)
+    values = content[len(head) : len(head) + second.body.size]
+    return b"".join((head.replace(_UNSEALED, seal), values, foot.replace(_UNSEALED, seal)))
 
 
 def _said(schema: pa.Schema, series: Series, day: date) -> dict[bytes, bytes]:
@@ -390,11 +410,19 @@ def _said(schema: pa.Schema, series: Series, day: date) -> dict[bytes, bytes]:
     return metadata
 
 
-def _check_rows(bars: pa.RecordBatch, rows: int, day: date) -> None:
-    """As many rows as the file says, from first to last of its day."""
-    if bars.num_rows != rows:
-        raise ValueError(f"it has {bars.num_rows} rows and says {rows}")
-    begin = day_start(day)
+@functools.lru_cache(maxsize=64)
+def _layout(rows: int) -> pa.Buffer:
+    """The head of a message with this many bars. It says where the values lie, and Arrow trusts it blindly."""
+    if not 0 <= rows <= _MOST_ROWS:
+        raise ValueError(f"it says it has {rows} rows")
+    zeros = pa.array(np.zeros(rows, dtype=np.int64))
+    bars = pa.RecordBatch.from_arrays([zeros.view(field.type) for field in BAR_SCHEMA], schema=BAR_SCHEMA)
+    return ipc.read_message(bars.serialize()).metadata
+
+
+def _check_rows(bars: pa.RecordBatch, day: date) -> None:
+    """The rows open from first to last within their day."""
+    begin, rows = day_start(day), bars.num_rows
     times = bars.column("open_time")
     if rows and not begin <= times[0].value <= times[rows - 1].value < begin + DAY:
         raise ValueError("its bars are of another day")

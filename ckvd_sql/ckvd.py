@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ckvd_sql.dataset import whole_table
+from ckvd_sql.dataset import plain_word, whole_table
 from ckvd_sql.errors import SettingsError
 from ckvd_sql.fcp import Origin, Resolver
 from ckvd_sql.query import parse_query
@@ -107,12 +107,13 @@ class CryptoKlineVisionData:
             InvalidArgumentError: An argument is refused; nothing was read or asked.
             CkvdError: A day could not be had; see the tree in `ckvd_sql.errors`.
         """
-        table = self.klines(symbol, start_time, end_time, interval, market, include_open=include_open)
         import polars as pl  # noqa: PLC0415 (not free, and SQL does without)
 
+        query = self._query(symbol, interval, start_time, end_time, market, include_open=include_open)
+        table = whole_table(self._resolver.stream(query), plain_word).combine_chunks()
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 (a table is a frame)
-        return frame.with_columns(pl.col("symbol", "source").cast(pl.String))
+        return frame
 
     def klines(
         self,

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from ckvd_sql.fcp import Resolver, Step
     from ckvd_sql.jobs import DayBars
-    from ckvd_sql.market import Series
     from ckvd_sql.query import Query
 
 WORD = pa.dictionary(pa.int8(), pa.string())
@@ -109,13 +108,13 @@ def klines_dataset(resolver: Resolver, ask: Callable[[], Query]) -> LazyDataset:
         pruning = Pruning(filter_, KLINES_SCHEMA, lambda series: {"symbol": series.symbol})
         for step in resolver.stream(ask(), pruning):
             if step.months is not None:
-                yield labelled(step.months, step.series, "cache", columns).to_batches()
+                yield labelled(step.months, step.series.symbol, "cache", columns).to_batches()
             for (source, whole), days in groupby(step.days, key=_sameness(step, pruning)):
                 bars = join([day.bars for day in days])
                 if whole:
-                    yield labelled(bars, step.series, source, columns).to_batches()
+                    yield labelled(bars, step.series.symbol, source, columns).to_batches()
                 else:
-                    yield labelled(bars, step.series, source).filter(filter_).select(list(columns)).to_batches()
+                    yield labelled(bars, step.series.symbol, source).filter(filter_).select(list(columns)).to_batches()
 
     return LazyDataset(KLINES_SCHEMA, scan)
 
@@ -125,27 +124,39 @@ def _sameness(step: Step, pruning: Pruning) -> Callable[[DayBars], tuple[str, bo
     return lambda day: (day.source, pruning.covers(step.series, day.day))
 
 
-def labelled(bars: pa.Table, series: Series, source: str, columns: Sequence[str] = KLINES_SCHEMA.names) -> pa.Table:
+def word(text: str, rows: int) -> pa.DictionaryArray:
+    """One word, `rows` times over, as Arrow readers like it best."""
+    return pa.DictionaryArray.from_arrays(_zeros(rows), _dictionary(text))
+
+
+def plain_word(text: str, rows: int) -> pa.Array:
+    """One word, `rows` times over, as polars keeps its strings."""
+    return pa.repeat(pa.scalar(text, pa.string_view()), rows)
+
+
+def labelled(
+    bars: pa.Table,
+    symbol: str,
+    source: str,
+    columns: Sequence[str] = KLINES_SCHEMA.names,
+    spell: Callable[[str, int], pa.Array] = word,
+) -> pa.Table:
     """Columns of `ckvd_klines` from bars: the two that day files do not store are added, nothing is copied."""
-    words = {"symbol": series.symbol, "source": source}
-    arrays = [word(words[name], bars.num_rows) if name in words else bars.column(name) for name in columns]
-    return pa.Table.from_arrays(arrays, schema=pa.schema([KLINES_SCHEMA.field(name) for name in columns]))
+    words = {"symbol": symbol, "source": source}
+    arrays = [spell(words[name], bars.num_rows) if name in words else bars.column(name) for name in columns]
+    fields = [pa.field(name, array.type, nullable=False) for name, array in zip(columns, arrays, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def whole_table(steps: Iterable[Step]) -> pa.Table:
+def whole_table(steps: Iterable[Step], spell: Callable[[str, int], pa.Array] = word) -> pa.Table:
     """Every bar of a stream."""
     parts = []
     for step in steps:
         if step.months is not None:
-            parts.append(labelled(step.months, step.series, "cache"))
+            parts.append(labelled(step.months, step.series.symbol, "cache", spell=spell))
         for source, days in groupby(step.days, key=lambda day: day.source):
-            parts.append(labelled(join([day.bars for day in days]), step.series, source))
-    return pa.concat_tables(parts) if parts else KLINES_SCHEMA.empty_table()
-
-
-def word(text: str, rows: int) -> pa.DictionaryArray:
-    """One word, `rows` times over."""
-    return pa.DictionaryArray.from_arrays(_zeros(rows), _dictionary(text))
+            parts.append(labelled(join([day.bars for day in days]), step.series.symbol, source, spell=spell))
+    return pa.concat_tables(parts or [labelled(BAR_SCHEMA.empty_table(), "", "", spell=spell)])
 
 
 @functools.lru_cache(maxsize=1024)

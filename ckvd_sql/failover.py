@@ -11,10 +11,11 @@ import logging
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from ckvd_sql.aio import together
-from ckvd_sql.bars import NO_BARS, closed, closes, split
+from ckvd_sql.bars import NO_BARS, closed, closes, opens, split
 from ckvd_sql.cache import Provenance
 from ckvd_sql.errors import CacheError, ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
 from ckvd_sql.gaps import find_gaps
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from ckvd_sql.cache import DayStore
+    from ckvd_sql.gaps import Gap
     from ckvd_sql.jobs import Job
     from ckvd_sql.market import Month, Period, Series
     from ckvd_sql.rest import Rest
@@ -38,9 +40,6 @@ log = logging.getLogger("ckvd_sql")
 
 #: A closed day this old that no source has is taken to be empty for good: archives come within days.
 _SETTLED = 30 * DAY
-
-#: How many gaps of an archived day are held against REST, the longest first; each costs one request.
-_GAPS_CHECKED = 2
 
 
 class Failover:
@@ -69,6 +68,7 @@ class Failover:
         self._traded: set[Series] = set()
         self._unknown: dict[Series, InvalidSymbolError] = {}
         self._failures: dict[tuple[Series, Period], ProviderError] = {}
+        self._rest_down: ProviderUnavailableError | None = None
         self._told_down = False
         self._told_unkept = False
 
@@ -150,27 +150,31 @@ class Failover:
                 "%s: the archive of %s lacks bars that the exchange has; the day is taken from REST", series, day
             )
             return (await self._run(series, day, day, [day]))[day]
+        if gaps == "unchecked":
+            return DayBars(day, bars, "vision")
         return await asyncio.to_thread(self._keep, series, day, bars, archive, gaps)
 
     async def _check_gaps(self, series: Series, day: date, bars: pa.RecordBatch) -> str:
-        """What REST says of the bars that an archived day lacks: nothing, `confirmed`, `torn` or `unconfirmed`."""
-        interval, begin = series.interval, day_start(day)
-        if interval.step is None or interval.coarse:
-            return ""
-        gaps = sorted(find_gaps(interval, Span(begin, begin + DAY), begin + DAY, [bars]), key=lambda gap: -gap.count)
+        """What REST says of the bars that an archived day lacks.
+
+        Returns:
+            Nothing where none lack; `confirmed` or `torn`; `unconfirmed` where REST will never tell, for it serves
+            the symbol no longer; `unchecked` where it can't tell now, so that the day is served and not kept.
+        """
+        gaps = _gaps(series, day, bars)
         if not gaps:
             return ""
         try:
-            asked = await together(
-                self._rest.klines(series, gap.start, min(gap.end, gap.start + (PAGE - 2) * interval.step))
-                for gap in gaps[:_GAPS_CHECKED]
-            )
+            asked = await together(self._rest.klines(series, start, end) for start, end in _asked(series, gaps))
         except (InvalidSymbolError, DelistedError):
-            return "unconfirmed"  # nobody can know better any more
-        except ProviderError as error:
-            log.warning("%s: %s has gaps that could not be held against REST: %s", series, day, error)
             return "unconfirmed"
-        return "torn" if any(found.num_rows for found in asked) else "confirmed"
+        except ProviderError as error:
+            log.warning(
+                "%s: %s has gaps that can't be held against REST now, so it is not kept: %s", series, day, error
+            )
+            return "unchecked"
+        here = opens(bars)
+        return "torn" if any(not np.isin(opens(found), here).all() for found in asked) else "confirmed"
 
     # What is known of a series.
 
@@ -204,8 +208,11 @@ class Failover:
                 self._unknown[series] = error
                 raise
             return None
+        except ProviderUnavailableError as error:
+            self._rest_down = error  # for whoever needs REST for more than this
+            return None
         except ProviderError:
-            return None  # whoever needs REST for more than this will say why it can't be had
+            return None
         if first is not None:
             self._store.remember_listed(series, first)
         return first
@@ -228,6 +235,8 @@ class Failover:
         """Days from the exchange, which has the last word: a closed day that it has no bar of is an empty one."""
         if not days:
             return {}
+        if self._rest_down:
+            return await self._despite_checksum(job, days, self._rest_down)
         # Long bars may open on days off the grid that is known, so their whole stretch is asked for.
         runs = [(min(days), max(days))] if job.series.interval.coarse else consecutive(days)
         try:
@@ -282,7 +291,8 @@ class Failover:
             archive = await self._vision.fetch(job.series, period, verify=False)
             bars = archive.days.get(day, NO_BARS) if archive else NO_BARS
             log.warning("%s: %s is used although the checksum of its archive is wrong", job.series, day)
-            got[day] = await asyncio.to_thread(self._keep, job.series, day, bars, archive, "unconfirmed")
+            gaps = "unconfirmed" if _gaps(job.series, day, bars) else ""
+            got[day] = await asyncio.to_thread(self._keep, job.series, day, bars, archive, gaps)
         return got
 
     def _without_bars(self, series: Series, day: date) -> DayBars:
@@ -308,3 +318,24 @@ class Failover:
                     self._told_unkept = True
                     log.warning("the cache can't be written, so bars are served but not kept: %s", error)
         return DayBars(day, bars, origin.source)
+
+
+def _gaps(series: Series, day: date, bars: pa.RecordBatch) -> list[Gap]:
+    """The gaps of a whole day. Bars longer than a day have none within one."""
+    if series.interval.coarse:
+        return []
+    whole = Span(day_start(day), day_start(day) + DAY)
+    return list(find_gaps(series.interval, whole, whole.end, [bars]))
+
+
+def _asked(series: Series, gaps: list[Gap]) -> list[tuple[int, int]]:
+    """The ranges in which to look for bars that an archived day lacks: two requests at most.
+
+    From the first gap to the last one where two pages hold that much, as for every interval from 1m on; else as much
+    of the two longest gaps as a page each holds.
+    """
+    start, end, page = gaps[0].start, gaps[-1].end, (PAGE - 2) * (series.interval.step or 0)
+    if end - start <= 2 * page:
+        return [(start, end)]
+    longest = sorted(gaps, key=lambda gap: -gap.count)[:2]
+    return [(gap.start, min(gap.end, gap.start + page)) for gap in longest]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ckvd_sql.bars import closed, within
 from ckvd_sql.cache import DayStore
 from ckvd_sql.errors import CacheError, CkvdError, OfflineError, ProviderUnavailableError
-from ckvd_sql.fetch import Fetcher
+from ckvd_sql.fetch import Fetcher, outcome
 from ckvd_sql.jobs import DAYS_A_JOB, DayBars, Job
 from ckvd_sql.market import DAY, Month, day_start, spell_days
 from ckvd_sql.pruning import Cover
@@ -227,7 +227,7 @@ class Resolver:
                 got: dict[date, DayBars] = {}
                 if block.job:
                     try:
-                        got = next(ahead).result()
+                        got = outcome(next(ahead))
                     except CkvdError as error:
                         fail(block.job, error)
                         continue
@@ -297,7 +297,8 @@ class Resolver:
         for month, days in groupby(unread, key=Month.of):
             job = Job(block.series, month, archived=tuple(days))
             try:
-                got |= fetcher.start(job).result()
+                fetched: dict[date, DayBars] = outcome(fetcher.start(job))
+                got |= fetched
             except CkvdError as error:
                 fail(job, error)
         return [got[day] for day in sorted(got)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from anyio.from_thread import start_blocking_portal
@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+_TURN = 0.25  # seconds
+
+
+def outcome(future: Future[T]) -> T:
+    """A future's result, waited for in short turns: a signal must get its turn in the main thread."""
+    while not future.done():
+        wait([future], timeout=_TURN)
+    return future.result()
 
 
 class Fetcher:

@@ -329,10 +329,13 @@ def parse_time(value: object, argument: str) -> int:
             moment = None
     if isinstance(moment, date) and not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001 (given its zone below)
-    if not isinstance(moment, datetime):
-        allowed = "a time is a DATE, a TIMESTAMP or ISO 8601 text such as '2024-01-31' or '2024-01-31 12:00:00+00'"
-        raise InvalidTimeError(argument, value, allowed)
-    return instant_of(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    try:
+        if isinstance(moment, datetime):
+            return instant_of((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC))
+    except OverflowError:  # in UTC it would be before the first day of the calendar, or after the last
+        pass
+    allowed = "a time is a DATE, a TIMESTAMP or ISO 8601 text such as '2024-01-31' or '2024-01-31 12:00:00+00'"
+    raise InvalidTimeError(argument, value, allowed)
 
 
 def parse_span(start: object, end: object, now: int) -> Span:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
+import re
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -50,6 +52,10 @@ _NO_SUCH_SYMBOL = -1121
 _NO_LONGER_TRADED = -1122
 
 _MILLISECOND = 1000
+_WEIGHT = re.compile("[0-9]{1,9}")
+
+#: What an answer may unpack to; the list of all spot symbols is some 15 MB.
+_LONGEST_ANSWER = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +125,12 @@ class Rest:
             page = min(page, _CM_WINDOW // (series.interval.step or 31 * DAY))
         bounds = [start, *(series.interval.opens(slot) for slot in slots[page::page]), end]
         pages = await together(self._page(series, first, last) for first, last in pairwise(bounds))
-        table = pa.Table.from_batches(pages, schema=BAR_SCHEMA).combine_chunks()
-        return next(iter(table.to_batches()), NO_BARS)
+        return _joined(pages)
 
     async def first_open(self, series: Series) -> int | None:
         """The open time of the series' first bar ever, or None where the exchange has no bar. Raises as `klines`."""
         if series.market is not Market.CM:
-            bars = await self._klines(series, 0, self._settings.clock() + DAY, limit=1)
+            bars, _ = await self._klines(series, 0, self._settings.clock() + DAY, limit=1)
             return int(opens(bars)[0]) if bars.num_rows else None
         daily = Series(series.market, series.symbol, INTERVALS["1d"])
         now = self._settings.clock()
@@ -156,10 +161,19 @@ class Rest:
             raise MalformedDataError(f"{url} did not answer with a list of symbols: {error!r}", url=url) from error
 
     async def _page(self, series: Series, start: int, end: int) -> pa.RecordBatch:
-        limit = min(PAGE, len(series.interval.slots(start, end)) + 2)
-        return await self._klines(series, start, end, limit=limit)
+        slots = series.interval.slots(start, end)
+        limit = min(PAGE, len(slots) + 2)
+        bars, full = await self._klines(series, start, end, limit=limit)
+        if not full:
+            return bars
+        if len(slots) < 2:  # noqa: PLR2004
+            url = f"{self._settings.rest_url(series.market)}{_PREFIX[series.market]}/klines"
+            raise MalformedDataError(f"{url} answered with more klines than there can be", url=url)
+        middle = series.interval.opens(slots[len(slots) // 2])  # a full page may have been cut
+        return _joined([await self._page(series, start, middle), await self._page(series, middle, end)])
 
-    async def _klines(self, series: Series, start: int, end: int, limit: int) -> pa.RecordBatch:
+    async def _klines(self, series: Series, start: int, end: int, limit: int) -> tuple[pa.RecordBatch, bool]:
+        """The bars of one call, and whether it gave as many rows as it may, so that some may be cut off."""
         url = f"{self._settings.rest_url(series.market)}{_PREFIX[series.market]}/klines"
         parameters = {
             "symbol": series.symbol,
@@ -171,7 +185,7 @@ class Rest:
         async for attempt in retrying(self._settings.retries, _worth_another_try):
             with attempt:
                 body = await self._get(series.market, url, parameters, weight(series.market, limit), series)
-                return read_bars(body, str(httpx.URL(url, params=parameters)), start, end)
+                return read_bars(body, str(httpx.URL(url, params=parameters)), start, end, limit)
         raise AssertionError("unreachable: a try returns or raises")
 
     async def _get(
@@ -186,17 +200,27 @@ class Rest:
             await self._wait_for(budget, cost, url)
             try:
                 async with asyncio.timeout(self._settings.patience):
-                    answer = await self._client.get(url, params=parameters)
-            except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # a TimeoutError is an OSError
+                    answer, body = await self._read(url, parameters)
+            except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:  # a TimeoutError is an OSError
                 reason = str(error) or type(error).__name__
                 raise ProviderUnavailableError(f"no answer from {url}: {reason}", url=url) from error
         self._read_clock(answer)
         used = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
-        if used.isdigit():
+        if _WEIGHT.fullmatch(used):
             await asyncio.to_thread(budget.observe, int(used))
         if answer.status_code != httpx.codes.OK:
-            self._refuse(answer, budget, market, series)
-        return answer.content
+            self._refuse(answer, body, budget, market, series)
+        return body
+
+    async def _read(self, url: str, parameters: dict[str, Any]) -> tuple[httpx.Response, bytes]:
+        """An answer and its body, which is not read on once it is too long to be one."""
+        async with self._client.stream("GET", url, params=parameters) as answer:
+            body = bytearray()
+            async for chunk in answer.aiter_bytes():
+                body += chunk
+                if len(body) > _LONGEST_ANSWER:
+                    raise MalformedDataError(f"{url} answered with more than {_LONGEST_ANSWER} bytes", url=url)
+        return answer, bytes(body)
 
     def _read_clock(self, answer: httpx.Response) -> None:
         with contextlib.suppress(KeyError, ValueError, TypeError):
@@ -213,10 +237,12 @@ class Rest:
                 return
             await asyncio.sleep(wait)
 
-    def _refuse(self, answer: httpx.Response, budget: WeightBudget, market: Market, series: Series | None) -> NoReturn:
+    def _refuse(
+        self, answer: httpx.Response, body: bytes, budget: WeightBudget, market: Market, series: Series | None
+    ) -> NoReturn:
         status, url = answer.status_code, str(answer.url)
         setting = f"CKVD_{market.value.upper()}_URL"
-        code, text = _said(answer)
+        code, text = _said(answer, body)
         if status in {429, 418}:
             until = time.time() + _retry_after(answer, 60.0 if status == 429 else 120.0)  # noqa: PLR2004
             budget.stop(until)
@@ -245,26 +271,32 @@ class Rest:
         raise ProviderUnavailableError(message, url=url, status=status)
 
 
+def _joined(pages: list[pa.RecordBatch]) -> pa.RecordBatch:
+    table = pa.Table.from_batches(pages, schema=BAR_SCHEMA).combine_chunks()
+    return next(iter(table.to_batches()), NO_BARS)
+
+
 def _worth_another_try(error: BaseException) -> bool:
     if isinstance(error, ProviderUnavailableError):
         return error.status is None or error.status >= 500  # noqa: PLR2004
     return isinstance(error, MalformedDataError)
 
 
-def _said(answer: httpx.Response) -> tuple[int | None, str]:
+def _said(answer: httpx.Response, content: bytes) -> tuple[int | None, str]:
     """Binance's error code and message, where the body is one of its errors."""
     try:
-        body = json.loads(answer.content)
+        body = json.loads(content)
         return int(body["code"]), str(body["msg"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None, answer.reason_phrase
 
 
 def _retry_after(answer: httpx.Response, otherwise: float) -> float:
     try:
-        return min(max(float(answer.headers["Retry-After"]), 1.0), 3 * 86_400.0)  # bans last three days at most
+        seconds = float(answer.headers["Retry-After"])
     except (KeyError, ValueError):
         return otherwise
+    return min(max(seconds, 1.0), 3 * 86_400.0) if math.isfinite(seconds) else otherwise  # bans last three days at most
 
 
 def _rate_limit(url: str, status: int | None, until: float) -> RateLimitError:

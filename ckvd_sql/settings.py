@@ -7,6 +7,7 @@ default here. This module knows no client and no cache; it only says where they 
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,10 @@ _TRUTH = {
 }
 
 
+# No query, fragment, blank or control character: what follows the host is a path.
+_WEB_URL = re.compile(r"https?://[^\s?#\x00-\x20\x7f]+")
+
+
 def _truth(value: Any) -> bool:
     return _TRUTH[str(value).strip().lower()]
 
@@ -45,7 +50,7 @@ def _folder(value: Any) -> Path:
 
 def _web_url(value: Any) -> str:
     parts = urlsplit(str(value))
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0 or parts.query or parts.fragment:
+    if not _WEB_URL.fullmatch(str(value)) or not parts.hostname or parts.port == 0:
         raise ValueError(value)
     return str(value).rstrip("/")
 
@@ -101,7 +106,7 @@ def _setting(name: str, default: Any, convert: Callable[[Any], Any], allowed: st
     def converter(value: Any) -> Any:
         try:
             return convert(value)
-        except (ValueError, TypeError, KeyError, RuntimeError):
+        except (ValueError, TypeError, KeyError, RuntimeError, OverflowError):
             raise SettingsError(name, value, allowed) from None
 
     return environ.var(default=default, converter=converter)

@@ -72,6 +72,7 @@ def connect(database: str | Path = ":memory:", *, read_only: bool = False, **set
     """
     checked = Settings.load(**settings)
     con = duckdb.connect(database, read_only=read_only)
+    con.execute("SET enable_progress_bar = false")  # it can't know how far a fetch is, and writes even into pipes
     _register(con, checked)
     return con
 

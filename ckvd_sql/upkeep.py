@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ckvd_sql.aio import together
 from ckvd_sql.bars import NO_BARS, opens
 from ckvd_sql.errors import CacheError, CkvdError
-from ckvd_sql.fetch import Fetcher
+from ckvd_sql.fetch import Fetcher, outcome
 from ckvd_sql.jobs import Job
 from ckvd_sql.market import Month, moment_of
 
@@ -106,7 +106,7 @@ def refresh(resolver: Resolver) -> Iterator[Refreshed]:
         job = Job(series, Month.of(days[0]), archived=tuple(days), monthly=monthly, fresh=True)
         try:
             with Fetcher(resolver.settings, store, resolver.settings.clock(), (job.month,)) as fetcher:
-                got = fetcher.start(job).result()
+                got = outcome(fetcher.start(job))
         except CkvdError as error:
             yield from (Refreshed(series, day, error=error) for day in days)
         else:

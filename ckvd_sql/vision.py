@@ -12,10 +12,10 @@ import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
 import aiohttp
 from fsspec.core import url_to_fs
+from yarl import URL
 
 from ckvd_sql.aio import retrying
 from ckvd_sql.bars import read_archive
@@ -67,7 +67,8 @@ class Vision:
         # The options reach the HTTP file system alone; mirrors and buckets have their own.
         options: dict[str, Any] = {}
         if self._settings.vision_url.startswith(("http://", "https://")):
-            options = {"get_client": self._session, "skip_instance_cache": True}
+            # What fsspec is configured to do for others, such as not to verify TLS, is not for here.
+            options = {"get_client": self._session, "skip_instance_cache": True, "ssl": True}
         try:
             self._fs, self._root = url_to_fs(self._settings.vision_url, asynchronous=True, **options)
         except (ImportError, ValueError, TypeError) as error:
@@ -138,7 +139,7 @@ class Vision:
                 raise ProviderUnavailableError(
                     f"the archive answered HTTP {error.status} to {url}", url=url, status=error.status
                 ) from error
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            except (aiohttp.ClientError, OSError, ValueError) as error:  # of a name that can't be one: UnicodeError
                 reason = str(error) or type(error).__name__
                 raise ProviderUnavailableError(f"the archive did not answer to {url}: {reason}", url=url) from error
         return data
@@ -161,9 +162,10 @@ class Vision:
 async def _stay_on_host(
     _session: aiohttp.ClientSession, _context: SimpleNamespace, params: aiohttp.TraceRequestRedirectParams
 ) -> None:
-    target = urlsplit(params.response.headers.get("Location", ""))
-    if target.hostname not in {None, params.url.host}:
-        raise aiohttp.ClientPayloadError(f"{params.url} redirects to another host, {target.hostname}")
+    headers = params.response.headers
+    target = params.url.join(URL(headers.get("Location") or headers.get("URI") or ""))
+    if target.origin() != params.url.origin():
+        raise aiohttp.ClientPayloadError(f"{params.url} redirects to another host, {target.origin()}")
 
 
 def _worth_another_try(error: BaseException) -> bool:

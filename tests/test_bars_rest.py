@@ -68,9 +68,9 @@ def test_a_rest_time_or_count_must_be_a_whole_number(field: str, value: Any) -> 
 @pytest.mark.parametrize("span", [(START + 1, START + DAY), (START, START + 23 * HOUR)])
 def test_rest_rows_that_were_not_asked_for_are_refused(span: tuple[int, int]) -> None:
     body = json.dumps(ROWS).encode()
-    assert read_bars(body, "x", START, START + DAY).num_rows == len(ROWS)
+    assert read_bars(body, "x", START, START + DAY, 1000)[0].num_rows == len(ROWS)
     with pytest.raises(MalformedDataError, match="were not asked for"):
-        read_bars(body, "x", *span)
+        read_bars(body, "x", *span, 1000)
 
 
 def test_a_range_is_cut_half_open() -> None:

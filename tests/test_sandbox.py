@@ -33,7 +33,8 @@ from ckvd_sql.market import (
     parse_interval,
     parse_time,
 )
-from ckvd_sql.sandbox import OUTAGES, SYMBOLS, Fault, Sandbox, market_bars, serve
+from ckvd_sql.sandbox import ANOMALIES, OUTAGES, SYMBOLS, Fault, Sandbox, market_bars, serve
+from ckvd_sql.sandbox.anomalies import MEMBERS, ROWS, TEXTS
 from ckvd_sql.sandbox.history import closed_bars
 from ckvd_sql.sandbox.limits import Meter
 from ckvd_sql.sandbox.symbols import Listing, listing_of
@@ -640,7 +641,188 @@ def test_a_redirect(exchange: Sandbox, client: httpx.Client) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (302, "/elsewhere")
 
 
-@pytest.mark.parametrize("wrong", [{"kind": "flood"}, {"path": "("}, {"times": 0}, {"market": "moon"}, {"seconds": -1}])
+def test_a_wrong_content_length_announces_less_than_is_sent(exchange: Sandbox) -> None:
+    whole = httpx.get(exchange.url + ZIP).content
+    exchange.add(Fault(path=r"\.zip$", kind="length", after=100, times=1))
+    with socket.create_connection(("127.0.0.1", int(exchange.url.rpartition(":")[2])), timeout=20) as wire:
+        wire.sendall(f"GET {ZIP} HTTP/1.1\r\nHost: sandbox\r\n\r\n".encode())
+        sent = b"".join(iter(lambda: wire.recv(65536), b""))
+    head, _, body = sent.partition(b"\r\n\r\n")
+    assert b"Content-Length: 100\r\n" in head
+    assert body == whole
+    exchange.add(Fault(path=r"\.zip$", kind="length", after=100, times=1))
+    assert httpx.get(exchange.url + ZIP).content == whole[:100]
+
+
+def test_a_fault_ends_at_the_exchanges_time_that_it_names(exchange: Sandbox, client: httpx.Client) -> None:
+    exchange.add(Fault(path="ping", kind="status", until="2024-06-15T13:00"))
+    assert client.get("/api/v3/ping").status_code == 503
+    exchange.set_now("2024-06-15T13:00")
+    assert client.get("/api/v3/ping").status_code == 200
+
+
+# Anomalies.
+
+
+def members(client: httpx.Client, where: str) -> list[tuple[str, bytes]]:
+    """What is in a zip, its checksum verified."""
+    body, checksum = client.get(where), client.get(f"{where}.CHECKSUM")
+    assert body.status_code == checksum.status_code == 200
+    assert checksum.text.split("  ") == [hashlib.sha256(body.content).hexdigest(), where.rpartition("/")[2]]
+    with zipfile.ZipFile(io.BytesIO(body.content)) as archive:
+        return [(one.filename, archive.read(one)) for one in archive.infolist()]
+
+
+@pytest.fixture(scope="module")
+def clean(running: Sandbox) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(httpx.get(running.url + ZIP).content)) as archive:
+        return archive.read(archive.namelist()[0])
+
+
+@pytest.mark.parametrize("name", ANOMALIES)
+def test_an_anomaly_is_published_under_its_own_checksum_while_rest_has_the_truth(
+    exchange: Sandbox, client: httpx.Client, clean: bytes, name: str
+) -> None:
+    exchange.add(Fault(path=r"\.zip", kind="anomaly", name=name))
+    spoiled, csv = members(client, ZIP), ZIP.rpartition("/")[2].replace(".zip", ".csv")
+    if name not in ("no header", "mixed units"):  # an hour of spot has no header, and is in milliseconds
+        assert spoiled != [(csv, clean)]
+    found = rows(client, Market.SPOT, startTime=ms("2024-06-01"), endTime=ms("2024-06-02") - 1)
+    assert found == truth(Market.SPOT, "1h", "2024-06-01", "2024-06-02")
+    exchange.clear_faults()
+    assert members(client, ZIP) == [(csv, clean)]
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "times"),
+    [
+        ("off grid", 9, ("2024-06-01T09:58:14.789", "2024-06-01T10:58:14.788")),
+        ("off grid", 23, ("2024-06-01T23:58:14.789", "2024-06-01T23:59:59.999")),
+        ("off grid", 8, ("2024-06-01T08:00", "2024-06-01T08:59:59.999")),
+        ("early close", 12, ("2024-06-01T12:00", "2024-06-01T12:39:41.646")),
+        ("close before open", 14, ("2024-06-01T14:00", "2024-06-01T13:59:59.999")),
+        ("missing bars", 13, ("2024-06-01T14:00", "2024-06-01T14:59:59.999")),
+        ("duplicates", 7, ("2024-06-01T06:00", "2024-06-01T06:59:59.999")),
+        ("ends at 07:36", -1, ("2024-06-01T07:00", "2024-06-01T07:59:59.999")),
+        ("unsorted", 0, ("2024-06-01T23:00", "2024-06-01T23:59:59.999")),
+        ("another day", 0, ("2024-06-02T00:00", "2024-06-02T00:59:59.999")),
+    ],
+)
+def test_anomalies_of_rows_are_in_the_archive_and_if_asked_for_in_rest(
+    exchange: Sandbox, client: httpx.Client, name: str, number: int, times: tuple[str, str]
+) -> None:
+    exchange.add(Fault(path=r"\.zip|/klines", kind="anomaly", name=name))
+    (cells,) = (text.decode().splitlines() for _, text in members(client, ZIP))
+    row = cells[number].split(",")
+    assert (int(row[0]), int(row[6])) == tuple(map(ms, times))
+    if name not in ("another day", "unsorted"):
+        day = {"startTime": ms("2024-06-01"), "endTime": ms("2024-06-02") - 1}
+        assert rows(client, Market.SPOT, **day) == [in_rest_shape(one.split(",")) for one in cells]
+        part = rows(client, Market.SPOT, startTime=ms(times[0]), endTime=ms(times[0]))
+        assert in_rest_shape(row) in part
+
+
+def test_anomalies_of_single_cells(exchange: Sandbox, client: httpx.Client, clean: bytes) -> None:
+    lines = [line.split(b",") for line in clean.splitlines()]
+    nothing, noon = b"0.00000000", lines[12]
+    expected = {
+        "zero trades": [noon[0], *[noon[1]] * 4, nothing, noon[6], nothing, b"0", nothing, nothing, b"0"],
+        "field missing": noon[:11],
+        "no number": [*noon[:4], b"n/a", *noon[5:]],
+        "not finite": [*noon[:4], b"NaN", *noon[5:]],
+        "no time": [b"0", *noon[1:]],
+    }
+    for name, row in expected.items():
+        exchange.clear_faults()
+        exchange.add(Fault(path=r"\.zip", kind="anomaly", name=name))
+        ((_, text),) = members(client, ZIP)
+        assert [line.split(b",") for line in text.splitlines()] == [*lines[:12], row, *lines[13:]], name
+    exchange.clear_faults()
+    exchange.add(Fault(path=r"\.zip", kind="anomaly", name="conflicting duplicates"))
+    cells = archived(client, ZIP)
+    assert (len(cells), cells[6][:8], int(cells[7][8])) == (26, cells[7][:8], int(cells[6][8]) + 1)
+
+
+def test_anomalies_of_text(exchange: Sandbox, client: httpx.Client, clean: bytes) -> None:
+    for name in TEXTS:
+        exchange.clear_faults()
+        exchange.add(Fault(path=r"\.zip", kind="anomaly", name=name))
+        ((_, text),) = members(client, ZIP)
+        match name:
+            case "header":
+                assert text.startswith(b"open_time,open,")
+                assert text.partition(b"\n")[2] == clean
+            case "blank lines":
+                assert (text.count(b"\n\n"), text.split()) == (24, clean.split())
+            case "CRLF":
+                assert text == clean.replace(b"\n", b"\r\n")
+            case "no last line end":
+                assert text + b"\n" == clean
+            case _:
+                assert text == clean
+
+
+def test_anomalies_of_members(exchange: Sandbox, client: httpx.Client) -> None:
+    expected = {
+        "wrong file": ["NOTBTCUSDT-1h-2024-06-01.csv"],
+        "two members": ["BTCUSDT-1h-2024-06-01.csv", "README.txt"],
+        "same member twice": ["BTCUSDT-1h-2024-06-01.csv"] * 2,
+        "member with a path": ["../../../../../../BTCUSDT-1h-2024-06-01.csv"],
+        "member with a root": ["/tmp/BTCUSDT-1h-2024-06-01.csv"],  # noqa: S108 (never written)
+        "member in a folder": ["data/BTCUSDT-1h-2024-06-01.csv"],
+        "no member": [],
+        "zip bomb": ["BTCUSDT-1h-2024-06-01.csv"],
+    }
+    assert expected.keys() == MEMBERS.keys()
+    for name, names in expected.items():
+        exchange.clear_faults()
+        exchange.add(Fault(path=r"\.zip", kind="anomaly", name=name))
+        found = members(client, ZIP)
+        assert [member for member, _ in found] == names
+        if name == "zip bomb":
+            assert len(found[0][1]) > 60_000_000 > 600 * len(client.get(ZIP).content)
+    assert set(ANOMALIES) == {*ROWS, *TEXTS, *MEMBERS}
+
+
+def test_milliseconds_stand_among_microseconds(exchange: Sandbox, client: httpx.Client) -> None:
+    exchange.set_now("2025-03-01")
+    where = path(Market.SPOT, "1h", date(2025, 1, 1))
+    before = archived(client, where)
+    exchange.add(Fault(path=r"\.zip", kind="anomaly", name="mixed units"))
+    after = archived(client, where)
+    assert [len(row[0]) for row in after[:4]] == [16, 13, 13, 16]
+    assert [in_rest_shape(row) for row in after] == [in_rest_shape(row) for row in before]
+
+
+def test_futures_can_lack_their_header(exchange: Sandbox, client: httpx.Client) -> None:
+    where = path(Market.UM, "1h", date(2024, 6, 1))
+    with_header = archived(client, where)
+    exchange.add(Fault(path=r"\.zip", kind="anomaly", name="no header"))
+    assert archived(client, where) == with_header[1:]
+
+
+def test_a_torn_file_is_replaced_when_its_time_has_come(exchange: Sandbox, client: httpx.Client) -> None:
+    exchange.add(Fault(path=r"\.zip", kind="anomaly", name="ends at 07:36", until="2024-06-20"))
+    where = path(Market.SPOT, "1m", date(2024, 6, 1))
+    torn = archived(client, where)
+    assert (len(torn), int(torn[-1][0])) == (457, ms("2024-06-01T07:36"))
+    exchange.set_now("2024-06-20")
+    assert len(archived(client, where)) == 1440
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "flood"},
+        {"path": "("},
+        {"times": 0},
+        {"market": "moon"},
+        {"seconds": -1},
+        {"kind": "anomaly"},
+        {"kind": "anomaly", "name": "sunspots"},
+        {"until": "soon"},
+    ],
+)
 def test_a_fault_that_makes_no_sense_is_refused(client: httpx.Client, wrong: dict[str, Any]) -> None:
     fields = {"path": "x", "kind": "html", **wrong}
     with pytest.raises(ValueError, match=r"."):

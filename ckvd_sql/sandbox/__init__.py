@@ -6,6 +6,7 @@ with Sandbox(now="2024-06-15T12:00:00") as exchange:
 
 from __future__ import annotations
 
+from ckvd_sql.sandbox.anomalies import ANOMALIES
 from ckvd_sql.sandbox.exchange import Request
 from ckvd_sql.sandbox.faults import KINDS, Fault
 from ckvd_sql.sandbox.history import market_bars
@@ -13,6 +14,7 @@ from ckvd_sql.sandbox.server import Sandbox, serve
 from ckvd_sql.sandbox.symbols import OUTAGES, SYMBOLS, Listing, Outage
 
 __all__ = [
+    "ANOMALIES",
     "KINDS",
     "OUTAGES",
     "SYMBOLS",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ckvd_sql.market import Market, moment_of, parse_time
 from ckvd_sql.sandbox import rest
+from ckvd_sql.sandbox.anomalies import Anomalous
 from ckvd_sql.sandbox.answer import Answer, no_such_key
 from ckvd_sql.sandbox.archive import asset_at
 from ckvd_sql.sandbox.bars import json_text
@@ -126,7 +127,14 @@ class Exchange:
         self.faults = FaultBook()
         self.log = Log()
 
-    def respond(self, path: str, params: Mapping[str, str], client: str, sent: Mapping[str, str]) -> Answer:
+    def respond(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        client: str,
+        sent: Mapping[str, str],
+        anomalies: Sequence[str] = (),
+    ) -> Answer:
         """The answer to a GET.
 
         Args:
@@ -134,13 +142,15 @@ class Exchange:
             params: The query.
             client: The client's address, whose weight is counted.
             sent: The request's headers.
+            anomalies: What is to be wrong with the data.
         """
         now = self.clock.now
+        source = Anomalous(self.source, anomalies) if anomalies else self.source
         found = rest.route(path)
         if found is not None:
-            answer = self._rest(*found, params, client, now)
+            answer = self._rest(source, *found, params, client, now)
         elif path.startswith("/data/"):
-            answer = _file(self.source.asset(path[1:], now), path, sent)
+            answer = _file(source.asset(path[1:], now), path, sent)
         elif path == "/":
             answer = Answer(
                 200,
@@ -164,9 +174,11 @@ class Exchange:
         digest = hashlib.sha256(corrupted(zipped.body)).hexdigest().encode()
         return Answer(answer.status, answer.headers, digest + answer.body[len(digest) :])
 
-    def _rest(self, market: Market, call: str, params: Mapping[str, str], client: str, now: int) -> Answer:
+    def _rest(
+        self, source: rest.Source, market: Market, call: str, params: Mapping[str, str], client: str, now: int
+    ) -> Answer:
         used, refusal = self.meter.charge(market, client, rest.weight(market, call, params), time.time())
-        answer = refusal or rest.answer(self.source, market, call, params, now)
+        answer = refusal or rest.answer(source, market, call, params, now)
         return Answer(answer.status, {**answer.headers, "X-MBX-USED-WEIGHT-1M": str(used)}, answer.body)
 
 

@@ -11,8 +11,10 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ckvd_sql.market import Market
+from ckvd_sql.market import Market, parse_time
+from ckvd_sql.sandbox.anomalies import ANOMALIES
 from ckvd_sql.sandbox.answer import Answer
+from ckvd_sql.sandbox.rest import PREFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +25,13 @@ KINDS: dict[str, str] = {
     "status": "answers with `status`, `headers` and `body` instead",
     "reset": "resets the connection after `after` bytes of the body (default: half of them)",
     "torn": "closes the connection after `after` bytes, though Content-Length announced them all",
+    "length": "announces `after` bytes (default: half of the body) in Content-Length, though it sends them all",
     "stall": "stops after `after` bytes for `seconds` (at most 60) or until the client gives up, then closes",
     "drip": "sends `piece` bytes every `seconds`",
     "checksum": "changes the hash in a .CHECKSUM file",
     "corrupt": "changes bytes of a zip, and its .CHECKSUM to match them",
+    "anomaly": "changes a zip as `name` of `anomalies.ANOMALIES` says, and its .CHECKSUM to match it; klines that REST "
+    "answers likewise, where `path` meets them too",
     "html": "answers with a page of HTML and status 200, as a captive portal does",
     "redirect": "redirects to `location`",
     "weight": "sets the used weight of `market` to `weight`",
@@ -36,6 +41,10 @@ MOST_STALL = 60.0
 
 _PAGE = b"<!DOCTYPE html><html><head><title>Welcome</title></head><body>Please sign in to the network.</body></html>"
 _TAG = ".CHECKSUM"
+_KLINES = tuple(f"{prefix}klines" for prefix in PREFIXES)
+
+_MILD = ("latency", "weight", "anomaly")  # these go together with any other fault
+_PUBLISHED = ("corrupt", "anomaly")  # these are in a zip and in its checksum
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +55,17 @@ class Fault:
         path: A regular expression, searched for in the decoded path with its query.
         kind: One of `KINDS`.
         times: How many requests meet it; None for all.
+        until: The exchange's time from which nobody meets it any more, such as when a file is replaced; ISO 8601.
         status: For `status` and `redirect` (there 302 unless set to another 3xx).
         body: For `status`.
         headers: For `status`, such as `{"Retry-After": "3"}`.
         seconds: For `latency`, `stall` and `drip`.
-        after: For `reset`, `torn` and `stall`: bytes sent before; None for half of the body.
+        after: For `reset`, `torn`, `length` and `stall`: bytes sent before; None for half of the body.
         piece: For `drip`: bytes at a time.
         location: For `redirect`.
         market: For `weight`.
         weight: For `weight`.
+        name: For `anomaly`.
     """
 
     path: str
@@ -69,6 +80,8 @@ class Fault:
     location: str = "/"
     market: str = "spot"
     weight: int = 6000
+    name: str = ""
+    until: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what could never fire, with a ValueError."""
@@ -78,6 +91,10 @@ class Fault:
             raise ValueError("a fault fires at least once, or for ever if times is None")
         if self.seconds < 0 or self.piece < 1 or (self.after is not None and self.after < 0):
             raise ValueError("a fault's seconds and after are not negative, and its piece is at least 1")
+        if self.kind == "anomaly" and self.name not in ANOMALIES:
+            raise ValueError(f"an anomaly's name is one of {', '.join(ANOMALIES)}, not {self.name!r}")
+        if self.until:
+            parse_time(self.until, "until")
         Market(self.market)
         try:
             re.compile(self.path)
@@ -89,7 +106,9 @@ class Fault:
         path = target.partition("?")[0]
         if self.kind == "checksum":
             return path.endswith(_TAG) and re.search(self.path, target) is not None
-        if self.kind == "corrupt":
+        if self.kind == "anomaly" and path.startswith(_KLINES):
+            return re.search(self.path, target) is not None
+        if self.kind in _PUBLISHED:
             # What is wrong with a zip is wrong with its checksum too.
             return (
                 path.endswith((".zip", f".zip{_TAG}")) and re.search(self.path, target.removesuffix(_TAG)) is not None
@@ -120,13 +139,14 @@ class _Entry:
     fault: Fault
     left: dict[str, int] = field(default_factory=dict)
 
-    def fires(self, target: str) -> bool:
+    def fires(self, target: str, now: int) -> bool:
         """Whether the fault fires now; counts it. Zips and checksums are counted apart, for they come in pairs."""
-        if not self.fault.meets(target):
+        over = self.fault.until and now >= parse_time(self.fault.until, "until")
+        if over or not self.fault.meets(target):
             return False
         if self.fault.times is None:
             return True
-        pair = "sum" if self.fault.kind == "corrupt" and target.endswith(_TAG) else "all"
+        pair = "sum" if self.fault.kind in _PUBLISHED and target.endswith(_TAG) else "all"
         left = self.left.setdefault(pair, self.fault.times)
         self.left[pair] = max(0, left - 1)
         return left > 0
@@ -154,14 +174,14 @@ class FaultBook:
         with self._lock:
             return tuple(entry.fault for entry in self._entries)
 
-    def take(self, target: str) -> tuple[Fault, ...]:
-        """The faults that a request meets: every latency and weight, and the first of the others."""
+    def take(self, target: str, now: int) -> tuple[Fault, ...]:
+        """The faults that a request meets: every latency, weight and anomaly, and the first of the others."""
         taken: list[Fault] = []
         spoiled = False
         with self._lock:
             for entry in self._entries:
-                mild = entry.fault.kind in ("latency", "weight")
-                if (mild or not spoiled) and entry.fires(target):
+                mild = entry.fault.kind in _MILD
+                if (mild or not spoiled) and entry.fires(target, now):
                     taken.append(entry.fault)
                     spoiled |= not mild
         return tuple(taken)

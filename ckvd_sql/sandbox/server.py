@@ -66,12 +66,15 @@ class _Wire:
             return _response(control(exchange, request.method, path, await request.read()))
         target = f"{path}?{request.query_string}" if request.query_string else path
         client = request.remote or HOST
-        faults = exchange.faults.take(target)
+        faults = exchange.faults.take(target, exchange.clock.now)
         for fault in faults:
             if fault.kind == "weight":
                 exchange.meter.use_up(Market(fault.market), client, fault.weight, time.time())
         if request.method in ("GET", "HEAD"):
-            answer = await asyncio.to_thread(exchange.respond, path, dict(request.query), client, request.headers)
+            anomalies = [fault.name for fault in faults if fault.kind == "anomaly"]
+            answer = await asyncio.to_thread(
+                exchange.respond, path, dict(request.query), client, request.headers, anomalies
+            )
         else:
             answer = Answer(405, {"Allow": "GET, HEAD"})
         for fault in faults:
@@ -82,7 +85,7 @@ class _Wire:
         # Noted before it is sent: who has the answer finds the request in the log.
         exchange.log.add(Request(request.method, path, request.query_string, answer.status))
         await self._pause(self._latency + sum(fault.seconds for fault in faults if fault.kind == "latency"))
-        rough = next((fault for fault in faults if fault.kind in ("reset", "torn", "stall", "drip")), None)
+        rough = next((fault for fault in faults if fault.kind in ("reset", "torn", "length", "stall", "drip")), None)
         if rough is None or request.method == "HEAD":
             return _response(answer)
         return await self._roughly(request, answer, rough)
@@ -91,17 +94,20 @@ class _Wire:
         """Send an answer as a bad connection would."""
         size = len(answer.body)
         response = web.StreamResponse(status=answer.status, headers=answer.headers)
-        response.content_length = size
+        cut = size // 2 if fault.after is None else fault.after
+        response.content_length = cut if fault.kind == "length" else size
         await response.prepare(request)
         if fault.kind == "drip":
             for start in range(0, size, fault.piece):
                 await response.write(answer.body[start : start + fault.piece])
                 await self._pause(fault.seconds)
             return response
-        await response.write(answer.body[: size // 2 if fault.after is None else fault.after])
+        await response.write(answer.body[:cut])
+        transport = request.transport
+        if fault.kind == "length" and transport is not None:
+            transport.write(answer.body[cut:])  # past aiohttp, which would keep to what it announced
         if fault.kind == "stall":
             await self._pause(min(fault.seconds, MOST_STALL))
-        transport = request.transport
         if transport is not None and fault.kind == "reset":
             with contextlib.suppress(OSError):
                 # Lingering for no time makes the kernel send a reset instead of an orderly end.

@@ -1,0 +1,240 @@
+"""`make soak`: the kill loop, the process crowd, damaged day files and the property tests, for longer.
+
+    python -m tests.soak [--seed N] [--minutes 10]
+
+Prints its seed first, and at the end what was tried and what went wrong; ends with status 1 where anything did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import logging
+import os
+import random
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+os.environ["CKVD_EXAMPLES"] = "12"  # a round; read where the tests are imported
+
+from hypothesis import seed as seeded
+from hypothesis.errors import HypothesisWarning
+
+from ckvd_sql.cache import DayStore, Provenance
+from ckvd_sql.market import DAY
+from ckvd_sql.sandbox import Fault, Sandbox
+from tests import test_disk_and_neighbours as disk
+from tests import test_fuzz as fuzz
+from tests import test_properties as properties
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+KILLS_A_ROUND = 20
+
+#: What a killed or crowded fetch meets besides; REST always serves what an archive can't.
+FAULTS = [
+    Fault(path=r"\.zip$", kind="latency", seconds=0.05, times=10),
+    Fault(path=r"monthly.*\.zip", kind="status", status=503, times=2),
+    Fault(path=r"daily.*\.zip", kind="torn", times=3),
+    Fault(path=r"\.CHECKSUM", kind="checksum", times=2),
+    Fault(path=r"\.zip", kind="corrupt", times=2),
+    Fault(path=r"/v3/klines", kind="reset", times=1),
+]
+
+
+class Soak:
+    """What was tried, and what went wrong.
+
+    Args:
+        number: The seed.
+        minutes: How long to go on.
+    """
+
+    def __init__(self, number: int, minutes: float) -> None:
+        self.number = number
+        self.chance = random.Random(number)  # noqa: S311 (chosen again by its seed)
+        self.until = time.monotonic() + 60 * minutes
+        self.tried: Counter[str] = Counter()
+        self.wrong_rows = 0
+        self.lost_days = 0
+        self.failures: list[str] = []
+
+    def fail(self, what: str) -> None:
+        """Note what went wrong, and say it at once."""
+        self.failures.append(what)
+        say(f"WRONG: {what}")
+
+    def run(self) -> None:
+        """Rounds of everything, until the time is over."""
+        with Sandbox(now=disk.NOW) as exchange:
+            for number in itertools.count():
+                parts: list[Callable[[], None]] = [
+                    functools.partial(self.kill, exchange),
+                    functools.partial(self.crowd, exchange),
+                    functools.partial(self.damage, number),
+                    functools.partial(self.test, exchange, number),
+                ]
+                for part in parts:
+                    if number and time.monotonic() > self.until:
+                        return
+                    try:
+                        part()
+                    except Exception:  # noqa: BLE001 (whatever it is, it is wrong)
+                        self.fail(traceback.format_exc())
+                    exchange.clear_faults()
+                say(f"round {number + 1}: {self.count()}")
+                if time.monotonic() > self.until:
+                    return
+
+    def kill(self, exchange: Sandbox) -> None:
+        """Fetches, killed at random moments while the exchange has its troubles."""
+        with tempfile.TemporaryDirectory() as folder:
+            loop = disk.KillLoop(exchange, Path(folder), self.chance.randrange(2**32))
+            try:
+                for _ in range(KILLS_A_ROUND):
+                    self.trouble(exchange)
+                    loop.once()
+                exchange.clear_faults()
+                found = loop.finish()
+            finally:
+                loop.close()
+            self.tried["kills"] += loop.kills
+            truth = disk.truth(loop.series, loop.start, loop.end)
+            wrong = set(found) - set(truth)
+            lost = {row[0] // DAY for row in set(truth) - set(found)}
+            self.wrong_rows += len(wrong) + len(loop.wrong) + (len(found) != len(set(found)))
+            self.lost_days += len(lost)
+            if wrong or lost or loop.wrong:
+                self.fail(f"after kills: {len(wrong)} rows, {len(lost)} days lost, day files {loop.wrong}")
+            left = disk.leftovers(loop.cache)
+            if loop.most > 20 or len(left) > 8:
+                self.fail(f"leftovers grow: {loop.most} at most, in the end {left}")
+
+    def crowd(self, exchange: Sandbox) -> None:
+        """Processes that ask for the same cold month, or for ranges that overlap."""
+        month = self.chance.randrange(1, 6)
+        whole = f"'BTCUSDT', '1h', '2024-{month:02d}-01', '2024-{month + 1:02d}-01'"
+        exchange.forget()
+        with tempfile.TemporaryDirectory() as folder:
+            got = disk.crowd(exchange, Path(folder), [whole] * 8)
+            self.tried["processes"] += 8
+            self.same(got, Path(folder))
+            if set(disk.downloads(exchange).values()) != {1}:
+                self.fail(f"downloaded more than once: {disk.downloads(exchange)}")
+        with tempfile.TemporaryDirectory() as folder:
+            part = f"'BTCUSDT', '1h', '2024-{month:02d}-{self.chance.randrange(2, 28):02d}', '2024-{month + 1:02d}-01'"
+            got = disk.crowd(exchange, Path(folder), [whole, part, whole, part])
+            self.tried["processes"] += 4
+            self.same([one for one in got if one[0] == got[0][0]], Path(folder))
+
+    def same(self, got: list[list[Any]], cache: Path) -> None:
+        """All of a crowd got the same, and left sound day files."""
+        wrong = disk.wrong_days(cache)
+        self.wrong_rows += len({one[1] for one in got}) - 1 + len(wrong)
+        if len({one[1] for one in got}) != 1 or wrong:
+            self.fail(f"a crowd got different rows: {got}, {wrong}")
+
+    def damage(self, number: int) -> None:
+        """A day file cut and flipped: every byte in the first round, all its bits over eight."""
+        with tempfile.TemporaryDirectory() as folder:
+            store = DayStore(Path(folder))
+            day = disk.whole_day(disk.HOURS, disk.ON)
+            store.write(disk.HOURS, disk.ON, day, Provenance("rest", "http://127.0.0.1", "", 0))
+            path = store.path(disk.HOURS, disk.ON)
+            places = list(range(path.stat().st_size))
+            look = functools.partial(store.verify, disk.HOURS)
+            taken = disk.flips_taken(look, path, places, first=number)
+            self.tried["bad inputs"] += 2 * len(places)
+            original = path.read_bytes()
+            for size in places:
+                disk.put(path, original[:size])
+                if not disk.is_refused(store.read):
+                    taken.append((size, -1))
+            if taken:
+                self.wrong_rows += len(taken)
+                self.fail(f"damaged files were taken: {taken[:10]}")
+
+    def test(self, exchange: Sandbox, number: int) -> None:
+        """The property and the fuzzing tests, with another seed each round."""
+        logging.getLogger("ckvd_sql").disabled = True
+        try:
+            with (
+                properties.warmed(exchange) as warm,
+                fuzz.connected() as con,
+                tempfile.TemporaryDirectory() as folder,
+            ):
+                given = {"exchange": exchange, "warm": warm, "con": con, "store": DayStore(Path(folder))}
+                for name, test in property_tests():
+                    wanted = {key: value for key, value in given.items() if key in test.__code__.co_varnames}
+                    # A bound method refuses attributes, and hypothesis keeps the seed in one.
+                    try:
+                        seeded(self.number + number)(test)(None, **wanted)
+                    except Exception:  # noqa: BLE001 (whatever it is, it is wrong)
+                        self.wrong_rows += test.__module__ == properties.__name__
+                        self.fail(f"{name}\n{traceback.format_exc()}")
+                    if number and time.monotonic() > self.until:
+                        break
+        finally:
+            logging.getLogger("ckvd_sql").disabled = False
+            self.tried += properties.TRIED + fuzz.TRIED
+            properties.TRIED.clear()
+            fuzz.TRIED.clear()
+
+    def trouble(self, exchange: Sandbox) -> None:
+        """Another fault, or none."""
+        exchange.clear_faults()
+        if self.chance.random() < 0.5:
+            exchange.add(self.chance.choice(FAULTS))
+            self.tried["faults"] += 1
+
+    def count(self) -> str:
+        """What was tried, and what went wrong."""
+        tried = ", ".join(
+            f"{name} {self.tried[name]}" for name in ("kills", "processes", "faults", "bad inputs", "queries")
+        )
+        return f"{tried}, wrong rows {self.wrong_rows}, lost days {self.lost_days}"
+
+
+def property_tests() -> Iterator[tuple[str, Any]]:
+    """Every hypothesis test of the two files that a table of inputs drives."""
+    for module in (properties, fuzz):
+        for group in vars(module).values():
+            if isinstance(group, type) and group.__name__.startswith("Test"):
+                for name, test in vars(group).items():
+                    if hasattr(test, "hypothesis"):
+                        yield f"{group.__name__}.{name}", test
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)  # noqa: T201 (a program for the terminal)
+
+
+def main() -> int:
+    """Soak; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    parser.add_argument("--minutes", type=float, default=10)
+    given = parser.parse_args()
+    for name in [name for name in os.environ if name.startswith("CKVD_")]:
+        del os.environ[name]
+    say(f"seed {given.seed}; again with: python -m tests.soak --seed {given.seed}")
+    logging.getLogger("ckvd_sql").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "Duplicate name")  # zipfile says so where a test makes such a zip
+    warnings.simplefilter("ignore", HypothesisWarning)
+    soak = Soak(given.seed, given.minutes)
+    soak.run()
+    say(soak.count())
+    return 1 if soak.failures or soak.wrong_rows or soak.lost_days else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,11 +13,13 @@ FIND_PYTHON = python=; for p in $(PYTHONS); do \
 	exit 1; fi
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
+BENCH := benchmarks/.venvs
+BENCH_PIP := -m pip --disable-pip-version-check --quiet install --require-hashes --only-binary :all:
 
-.PHONY: help demo test check format readme soak lock clean
+.PHONY: help demo test check format readme soak bench bench-quick lock clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/installed ## Run the demo
 	@.venv/bin/ckvd demo
@@ -40,6 +42,12 @@ readme: .venv/installed ## Run the sessions of README.md again and write what th
 soak: .venv/installed ## Kill, crowd and fuzz for ten minutes (SOAK="--minutes 2 --seed 7")
 	.venv/bin/python -m tests.soak $(SOAK)
 
+bench: $(BENCH)/installed ## Measure speed against the alternatives, into benchmarks/RESULTS.md
+	@$(BENCH)/bench/bin/python -m benchmarks
+
+bench-quick: $(BENCH)/installed ## The essence of it
+	@$(BENCH)/bench/bin/python -m benchmarks --quick
+
 lock: ## Remake requirements.lock with the newest releases that pyproject.toml allows
 	@$(FIND_PYTHON); set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	"$$python" -m venv "$$tmp/venv"; \
@@ -52,7 +60,7 @@ lock: ## Remake requirements.lock with the newest releases that pyproject.toml a
 	cp "$$tmp/requirements.lock" requirements.lock
 
 clean: ## Remove .venv and whatever the tools and tests left
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv $(BENCH) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each stamp is written last: an install cut short has none, and the next run starts it over.
@@ -66,4 +74,19 @@ clean: ## Remove .venv and whatever the tools and tests left
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@missing=$$(.venv/bin/python -m pip --disable-pip-version-check check) || \
 		{ echo "$$missing"; echo 'requirements.lock does not fit pyproject.toml: run make lock'; exit 1; } >&2
+	@touch $@
+
+# A contender whose environment can't be made is named as absent; the benchmarks run without it.
+$(BENCH)/locked: benchmarks/requirements.lock benchmarks/others.lock benchmarks/legacy.lock benchmarks/legacy-itself.txt
+	@$(FIND_PYTHON); echo "Installing into $(BENCH) with $$python (some minutes, once)"; \
+	for name in bench others legacy; do "$$python" -m venv --clear "$(BENCH)/$$name"; done
+	@$(BENCH)/bench/bin/python $(BENCH_PIP) -r benchmarks/requirements.lock
+	@-$(BENCH)/others/bin/python $(BENCH_PIP) -r benchmarks/others.lock
+	@-$(BENCH)/legacy/bin/python $(BENCH_PIP) -r benchmarks/legacy.lock && \
+		$(BENCH)/legacy/bin/python $(BENCH_PIP) --no-deps --ignore-requires-python -r benchmarks/legacy-itself.txt
+	@touch $@
+
+$(BENCH)/installed: $(BENCH)/locked pyproject.toml
+	@$(BENCH)/bench/bin/python -m pip --disable-pip-version-check --quiet install \
+		--no-deps --no-build-isolation --editable .
 	@touch $@

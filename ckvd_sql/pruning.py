@@ -61,7 +61,8 @@ class Pruning:
         self._filter = filter_
         self._schema = schema
         self._labels = labels
-        self._covered: set[tuple[Series, date | Month]] = set()
+        self._months: dict[Series, dict[Month, Cover]] = {}
+        self._covered: set[tuple[Series, date]] = set()
 
     def possible(self, series: Series) -> bool:
         """Whether the filter can be true anywhere in the series."""
@@ -71,14 +72,13 @@ class Pruning:
         """What the filter keeps of each month."""
         if self._filter is None:
             return dict.fromkeys(months, Cover.ALL)
-        years = self._judge(
-            series, {month.year: (date(month.year, 1, 1), date(month.year, 12, 31)) for month in months}
-        )
-        unsure = [month for month in months if years[month.year] is Cover.PART]
+        known = self._months.setdefault(series, {})
+        new = [month for month in months if month not in known]
+        years = self._judge(series, {month.year: (date(month.year, 1, 1), date(month.year, 12, 31)) for month in new})
+        unsure = [month for month in new if years[month.year] is Cover.PART]
         judged = self._judge(series, {month: (month.first, month.last) for month in unsure})
-        covers = {month: judged.get(month, years[month.year]) for month in months}
-        self._covered |= {(series, month) for month, cover in covers.items() if cover is Cover.ALL}
-        return covers
+        known |= {month: judged.get(month, years[month.year]) for month in new}
+        return {month: known[month] for month in months}
 
     def days(self, series: Series, days: Sequence[date]) -> set[date]:
         """The days on which the filter can be true."""
@@ -91,7 +91,9 @@ class Pruning:
 
     def covers(self, series: Series, day: date) -> bool:
         """Whether the filter is known to be true for every row of a day."""
-        return self._filter is None or not self._covered.isdisjoint(((series, day), (series, Month.of(day))))
+        if self._filter is None or (series, day) in self._covered:
+            return True
+        return self._months.get(series, {}).get(Month.of(day)) is Cover.ALL
 
     def _of(self, series: Series) -> pc.Expression:
         labels = self._labels(series).items()

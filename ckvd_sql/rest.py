@@ -90,19 +90,27 @@ class Rest:
     def __init__(self, settings: Settings, slots: asyncio.Semaphore) -> None:
         self._settings = settings
         self._slots = slots
+        self._client: httpx.AsyncClient | None = None
         self._budgets: dict[Market, WeightBudget] = {}
         #: The exchange's clock at its last answer, in microseconds since the epoch, by its `Date` header.
         self.server_now: int | None = None
 
     async def __aenter__(self) -> Self:
-        # Redirects are not followed: a REST host that sends one is not the exchange.
-        self._client = httpx.AsyncClient(timeout=self._settings.timeout, follow_redirects=False)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.aclose()
+        if self._client:
+            await self._client.aclose()
+
+    @property
+    def _http(self) -> httpx.AsyncClient:
+        """The HTTP client, made when it is first needed: most scans need none, and its TLS context takes a while."""
+        if self._client is None:
+            # Redirects are not followed: a REST host that sends one is not the exchange.
+            self._client = httpx.AsyncClient(timeout=self._settings.timeout, follow_redirects=False)
+        return self._client
 
     async def klines(self, series: Series, start: int, end: int) -> pa.RecordBatch:
         """The bars that open in `[start, end)`, the one still forming included; instants in microseconds.
@@ -214,7 +222,7 @@ class Rest:
 
     async def _read(self, url: str, parameters: dict[str, Any]) -> tuple[httpx.Response, bytes]:
         """An answer and its body, which is not read on once it is too long to be one."""
-        async with self._client.stream("GET", url, params=parameters) as answer:
+        async with self._http.stream("GET", url, params=parameters) as answer:
             body = bytearray()
             async for chunk in answer.aiter_bytes():
                 body += chunk

@@ -12,6 +12,7 @@ import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
+from urllib.request import getproxies
 
 import aiohttp
 from fsspec.core import url_to_fs
@@ -153,7 +154,7 @@ class Vision:
             aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=self._settings.patience, sock_connect=timeout, sock_read=timeout),
                 connector=aiohttp.TCPConnector(limit=self._settings.concurrency),
-                trust_env=True,
+                trust_env=bool(getproxies()),  # looking for a proxy costs more than a request on loopback
                 trace_configs=[redirects],
             )
         )

@@ -215,7 +215,7 @@ def property_tests() -> Iterator[tuple[str, Any]]:
 
 def say(text: str) -> None:
     """Print a line at once."""
-    print(text, flush=True)  # noqa: T201 (a program for the terminal)
+    print(text, flush=True)
 
 
 def main() -> int:

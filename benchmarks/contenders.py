@@ -1,0 +1,231 @@
+"""Who is measured, and how one of them is started, asked and ended.
+
+A contender is a worker process (`benchmarks.workers`), some in an environment of their own below `.venvs`. One that
+can't be started is absent, with the reason; it never stops a benchmark.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from benchmarks.data import NOW
+from benchmarks.timing import Patience, median
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from benchmarks.data import Data
+
+_HERE = Path(__file__).resolve().parent
+
+#: Environments of contenders whose requirements conflict with the project's own.
+VENVS = Path(os.environ.get("CKVD_BENCH_VENVS") or _HERE / ".venvs")
+
+PRODUCT = "ckvd_sql"
+NATIVE = "DuckDB native table"
+NATIVE_FILE = "DuckDB native table, file"
+PARQUET = "DuckDB, monthly zstd Parquet"
+TOGETHER = "DuckDB, monthly zstd Parquet, all symbols in a file"
+DATASET = "DuckDB, stock pyarrow.dataset"
+POLARS = "polars.scan_ipc"
+CHDB = "chDB, file('*.arrow', Arrow)"
+LEGACY = "crypto-kline-vision-data get_data"
+FRAMES = "ckvd_sql get_data"
+
+
+class AbsentError(Exception):
+    """A contender can't take part; the text says why."""
+
+
+class Worker:
+    """A contender's process, for the time of a `with`.
+
+    Args:
+        module: The program below `benchmarks.workers`.
+        config: Its configuration.
+        venv: The environment below `VENVS` that it runs in; None for this one.
+    """
+
+    def __init__(self, module: str, config: dict[str, Any], venv: str | None = None) -> None:
+        self._command = [_python(venv), "-m", f"benchmarks.workers.{module}", json.dumps(config)]
+        self.versions: dict[str, str] = {}
+        self.ready = 0.0
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=_HERE.parent,
+            env=environment(),
+        )
+        try:
+            said = self._hear()
+        except AbsentError:
+            self.__exit__()
+            raise
+        self.ready, self.versions = said["ready"], said["versions"]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._process as process:
+            if process.stdin:
+                process.stdin.close()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Its answer: `seconds` (one a run), `cpu` and the last `answer`. Raises `AbsentError` where it fails."""
+        assert self._process.stdin  # noqa: S101 (opened above)
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._hear()
+
+    def _hear(self) -> dict[str, Any]:
+        assert self._process.stdout  # noqa: S101 (opened above)
+        line = self._process.stdout.readline()
+        if not line:
+            raise AbsentError(f"its process ended with status {self._process.wait()}")
+        said: dict[str, Any] = json.loads(line)
+        if "error" in said:
+            raise AbsentError(said["error"][:300])
+        return said
+
+
+def environment() -> dict[str, str]:
+    """The environment of workers: compiled modules are used and kept, and no setting of the product leaks in."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CKVD_")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return kept
+
+
+def settings(data: Data) -> dict[str, Any]:
+    """Settings of the product for a data set: its cache, no network."""
+    return {"cache_dir": str(data.cache), "offline": True, "now": NOW}
+
+
+def reader(name: str, data: Data) -> Worker:
+    """The worker of a contender that reads a data set."""
+    paths = {
+        "settings": settings(data),
+        "native": str(data.native),
+        "parquet": f"{data.parquet}/*/*.parquet",
+        "day_files": str(data.day_files()),
+        "several": data.set.symbols > 1,
+    }
+    together = paths | {"parquet": f"{data.parquet_together}/*.parquet"}
+    workers: dict[str, Callable[[], Worker]] = {
+        PRODUCT: lambda: Worker("duck", paths | {"kind": "ckvd"}),
+        NATIVE: lambda: Worker("duck", paths | {"kind": "native"}),
+        NATIVE_FILE: lambda: Worker("duck", paths | {"kind": "native file"}),
+        PARQUET: lambda: Worker("duck", paths | {"kind": "parquet"}),
+        TOGETHER: lambda: Worker("duck", together | {"kind": "parquet"}),
+        DATASET: lambda: Worker("duck", paths | {"kind": "dataset"}),
+        POLARS: lambda: Worker("polars_ipc", paths),
+        CHDB: lambda: Worker("clickhouse", paths, venv="others"),
+        FRAMES: lambda: Worker("frames", {"settings": settings(data)}),
+        LEGACY: lambda: Worker("legacy", _legacy(data), venv="legacy"),
+    }
+    return workers[name]()
+
+
+def _legacy(data: Data) -> dict[str, Any]:
+    symbol = data.set.names[0]
+    paths = {"cache": str(data.root / "legacy"), "parquet": str(data.parquet / symbol)}
+    return paths | {"symbol": symbol, "interval": data.set.interval}
+
+
+def _python(venv: str | None) -> str:
+    if venv is None:
+        return sys.executable
+    python = VENVS / venv / "bin" / "python"
+    if not python.is_file():
+        raise AbsentError(f"it needs an environment of its own, {venv}, which is not made")
+    return str(python)
+
+
+class Field:
+    """Contenders that take turns at the same requests, each in a process that stays. Use it in a `with`.
+
+    Args:
+        starts: For each contender how it is started.
+    """
+
+    def __init__(self, starts: dict[str, Callable[[], Worker]]) -> None:
+        self._starts = starts
+        self.workers: dict[str, Worker] = {}
+        self.absent: dict[str, str] = {}
+        self.cpu: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        for name, start in self._starts.items():
+            try:
+                self.workers[name] = start().__enter__()
+            except AbsentError as error:
+                self.absent[name] = str(error)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers.values():
+            worker.__exit__()
+
+    def turns(self, count: int, request: dict[str, Any], warm: int = 1) -> dict[str, list[float]]:
+        """Seconds a turn for each contender, after some turns that don't count. Answers must agree.
+
+        `cpu` has the median CPU time of these turns afterwards, which a busy machine disturbs less.
+        """
+        times: dict[str, list[float]] = {name: [] for name in self.workers}
+        used: dict[str, list[float]] = {name: [] for name in self.workers}
+        answers: dict[str, Any] = {}
+        patience = Patience(warm)
+        for turn in range(warm + count):
+            if patience.over(turn):
+                break
+            for name in list(times):
+                try:
+                    said = self.workers[name].ask(**request)
+                except AbsentError as error:
+                    self.absent[f"{name}: {request.get('work')}"] = str(error)
+                    del times[name]
+                    continue
+                answers[name] = said["answer"]
+                if turn >= warm:
+                    times[name].append(said["seconds"][0])
+                    used[name].append(said["cpu"])
+        agree({name: answers[name] for name in times})
+        self.cpu = {name: median(used[name]) for name in times}
+        return times
+
+
+def agree(answers: dict[str, Any]) -> None:
+    """Raise `ValueError` where contenders did not come to the same figures."""
+    (first, expected), *others = answers.items()
+    for name, answer in others:
+        if not _same(_figures(expected), _figures(answer)):
+            raise ValueError(f"{name} answers {str(answer)[:200]}, {first} {str(expected)[:200]}")
+
+
+def _figures(answer: Any) -> list[float]:
+    """The numbers of an answer; times are passed over, for contenders write them differently."""
+    rows: Sequence[Any] = answer if isinstance(answer, list) else [[answer]]
+    return [float(value) for row in rows for value in row if isinstance(value, int | float)]
+
+
+def _same(expected: list[float], found: list[float]) -> bool:
+    return len(expected) == len(found) and all(
+        abs(one - other) <= 1e-9 * max(abs(one), abs(other)) for one, other in zip(expected, found, strict=True)
+    )

@@ -1,0 +1,81 @@
+"""The sandbox in a process of its own: zips made beforehand, answered after some latency, and its log of requests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from benchmarks.contenders import environment
+from benchmarks.data import NOW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LATENCY = 0.02
+
+
+class Exchange:
+    """A sandbox that replays a folder, for the time of a `with`.
+
+    Args:
+        folder: The archive tree.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.exchange", str(self._folder), str(LATENCY)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).resolve().parent.parent,
+            env=environment(),
+        )
+        assert self._process.stdout  # noqa: S101 (opened above)
+        self.url = self._process.stdout.readline().strip()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        with self._process:
+            self._process.wait()
+
+    def settings(self, cache: Path) -> dict[str, Any]:
+        """Settings of the product that make it ask this exchange and keep days in a folder."""
+        urls = dict.fromkeys(("vision_url", "spot_url", "um_url", "cm_url"), self.url)
+        return urls | {"cache_dir": str(cache), "now": NOW}
+
+    def requests(self) -> list[str]:
+        """The paths that were asked for so far."""
+        return [request["path"] for request in json.loads(self._call("GET"))]
+
+    def forget(self) -> None:
+        """Forget them."""
+        self._call("DELETE")
+
+    def warm(self, paths: Iterable[str]) -> None:
+        """Have every file read once, so that no contender is the first to."""
+        for path in paths:
+            (self._folder / path).read_bytes()
+
+    def _call(self, method: str) -> bytes:
+        request = urllib.request.Request(f"{self.url}/sandbox/requests", method=method)  # noqa: S310 (our own)
+        with urllib.request.urlopen(request) as answer:  # noqa: S310 (likewise)
+            body: bytes = answer.read()
+        return body
+
+
+def _main(folder: str, latency: str) -> None:
+    from ckvd_sql.sandbox import serve  # noqa: PLC0415 (needed in the process that serves alone)
+
+    serve(NOW, replay=folder, latency=float(latency), on_ready=lambda url: print(url, flush=True))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -114,8 +114,9 @@ class Snapshot:
         bars = self._mapped.get(day)
         if bars is None:
             bars = self._store.read(self._series, day)
-            if bars.nbytes > _SMALL and self._store.may_hold(maps=1):
+            if bars.nbytes > _SMALL:
                 self._mapped[day] = bars
+                self._store.note(maps=1)
         return bars
 
     def holds(self, month: Month) -> bool:
@@ -130,8 +131,8 @@ class Snapshot:
         table = self._tables.get(months)
         if table is None:
             table = join([self.read(day) for month in months for day in month.days()])
-            if self._mapped or self._store.may_hold(joined=table.nbytes):
-                self._tables[months] = table
+            self._tables[months] = table
+            self._store.note(joined=0 if self._mapped else table.nbytes)
         return table
 
 
@@ -179,18 +180,18 @@ class DayStore:
         found = Snapshot(self, series, frozenset(day for name in names if (day := _named_day(name))))
         if time.time_ns() - changed > _CLOCK_TICK:
             self._snapshots[series] = (changed, found)
-            while len(self._snapshots) > _SNAPSHOTS:
-                self._snapshots.popitem(last=False)
+            with contextlib.suppress(KeyError):  # another thread may be as far
+                while len(self._snapshots) > _SNAPSHOTS:
+                    self._snapshots.popitem(last=False)
         return found
 
-    def may_hold(self, *, maps: int = 0, joined: int = 0) -> bool:
+    def note(self, *, maps: int = 0, joined: int = 0) -> None:
         """Count what a snapshot keeps; when it is too much in all, every snapshot is let go."""
         self._maps += maps
         self._joined += joined
         if self._maps > _MAPPED_DAYS or self._joined > _JOINED_BYTES:
             self._maps = self._joined = 0
             self._snapshots.clear()
-        return True
 
     def knows(self, series: Series) -> bool:
         """Whether any day of the series is here with a bar in it."""

@@ -125,7 +125,7 @@ class CryptoKlineVisionData:
         *,
         include_open: bool = False,
     ) -> pa.Table:
-        """The same as a pyarrow Table, a chunk a day; cached days are the mapped files' own memory."""
+        """The same as a pyarrow Table. Large cached days are the mapped files' own memory, small ones are joined."""
         query = self._query(symbol, interval, start_time, end_time, market, include_open=include_open)
         return whole_table(self._resolver.stream(query))
 

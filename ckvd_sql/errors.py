@@ -78,7 +78,7 @@ class SettingsError(CkvdError, ValueError):
     """
 
     def __init__(self, setting: str, value: object, allowed: str) -> None:
-        super().__init__(f"setting {setting} = {value!r} can't be used: {allowed}")
+        super().__init__(f"setting {setting} (CKVD_{setting.upper()}) = {value!r} can't be used: {allowed}")
         self.setting = setting
         self.value = value
 

@@ -21,7 +21,7 @@ from ckvd_sql.cache import DayStore
 from ckvd_sql.errors import CacheError, CkvdError, OfflineError, ProviderUnavailableError
 from ckvd_sql.fetch import Fetcher, outcome
 from ckvd_sql.jobs import DAYS_A_JOB, DayBars, Job
-from ckvd_sql.market import DAY, Month, day_start, spell_days
+from ckvd_sql.market import DAY, SECOND, Month, day_start, spell_days
 from ckvd_sql.pruning import Cover
 
 if TYPE_CHECKING:
@@ -133,12 +133,14 @@ def _origin(
 def blocks(series: Series, days: Iterable[DayPlan]) -> Iterator[Block]:
     """A plan as blocks in time order, each with at most one job. Pure.
 
-    A whole month that lacks is one job, and so is every month of bars longer than a day. Other days go four by
-    four, aligned in their month, so that callers with different ranges still share their fetches.
+    A whole month that lacks is one job, and so is every month of bars longer than a day. Other days go four by four,
+    and all of 1s, whose months are too large to hold; aligned in their month, so that callers with different ranges
+    still share their fetches.
     """
     for month, planned in groupby(days, key=lambda one: Month.of(one.day)):
         of_month = list(planned)
-        if series.interval.coarse or _whole_month_lacks(month, of_month):
+        in_one = series.interval.step != SECOND and _whole_month_lacks(month, of_month)
+        if series.interval.coarse or in_one:
             yield _month_block(series, month, of_month)
             continue
         for (origin, _), run in groupby(of_month, key=_together):
@@ -317,12 +319,18 @@ class Resolver:
             return fetcher.call(lambda: fetcher.failover.first_open(series))
 
     def _ahead(self, fetcher: Fetcher, jobs: Iterable[Job]) -> Iterator[Future[dict[date, DayBars]]]:
-        """The jobs' results in order, a bounded number of them under way. None begins before one is waited for."""
+        """The jobs' results in order.
+
+        None begins before one is waited for, and the first goes alone: a LIMIT may need no more. Then a bounded number
+        of them is under way.
+        """
         flying: deque[Future[dict[date, DayBars]]] = deque()
+        window = 1
         for job in jobs:
             flying.append(fetcher.start(job))
-            if len(flying) > self.settings.concurrency // DAYS_A_JOB:
+            if len(flying) >= window:
                 yield flying.popleft()
+                window = self.settings.concurrency // DAYS_A_JOB + 1
         yield from flying
 
     def _cut(self, query: Query, day: DayBars) -> DayBars:

@@ -204,8 +204,8 @@ class Rest:
             market,
             WeightBudget(market, self._settings.rest_url(market), self._settings.cache_dir / ".rest"),
         )
+        await self._wait_for(budget, cost, url)
         async with self._slots:
-            await self._wait_for(budget, cost, url)
             try:
                 async with asyncio.timeout(self._settings.patience):
                     answer, body = await self._read(url, parameters)

@@ -116,6 +116,8 @@ def _setting(name: str, default: Any, convert: Callable[[Any], Any], allowed: st
 class Settings:
     """All settings, checked and converted.
 
+    `Settings.load` makes one; called by its name the class takes what it is given, and looks at no environment.
+
     Attributes:
         cache_dir: The folder of the day files.
         vision_url: The archive: any fsspec URL (https, a folder, s3://...) below which `data/` begins.

@@ -53,9 +53,12 @@ _NAMES = (
     ("VIEW", "ckvd_cache_days", "", ""),
 )
 
+_GONE = "the connection that ckvd_sql was registered on is gone; call ckvd_sql.register on this one"
+
 _numbers = itertools.count(1)
 _registered: weakref.WeakKeyDictionary[DuckDBPyConnection, _Registration] = weakref.WeakKeyDictionary()
-_kept: list[DuckDBPyConnection] = []
+_kept: set[DuckDBPyConnection] = set()
+_binders: list[Callable[[str, str], str]] = []
 _lock = threading.Lock()
 
 
@@ -89,7 +92,7 @@ def register(con: DuckDBPyConnection | None = None, **settings: Any) -> DuckDBPy
     checked = Settings.load(**settings)
     if con is None:
         con = duckdb.default_connection()
-        _kept.append(con)  # the module makes this object anew whenever nobody holds it
+        _kept.add(con)  # the module makes this object anew whenever nobody holds it
     _register(con, checked)
     return con
 
@@ -119,6 +122,22 @@ def _close_all() -> None:
         con.close()
 
 
+def _binder(registration: weakref.ref[_Registration]) -> Callable[[str, str], str]:
+    """The function that DuckDB calls while binding.
+
+    DuckDB frees it with the connection that it was created on, though cursors may go on calling it; so it is held
+    here for as long as the process lives, and holds nothing itself.
+    """
+
+    def bind(name: str, arguments: str) -> str:
+        alive = registration()
+        if alive is None:
+            raise CkvdError(_GONE)
+        return alive.bind(name, arguments)
+
+    return bind
+
+
 class _Registration:
     """What one connection has been given: a resolver, and a function that turns arguments into SQL text."""
 
@@ -133,9 +152,11 @@ class _Registration:
 
     def install(self, con: DuckDBPyConnection) -> None:
         """Create the function and the names over it."""
+        binder = _binder(weakref.ref(self))
+        _binders.append(binder)
         con.create_function(
             self.function,
-            self.bind,
+            binder,
             ["VARCHAR", "VARCHAR"],
             "VARCHAR",
             null_handling=FunctionNullHandling.SPECIAL,
@@ -147,8 +168,7 @@ class _Registration:
             text = f"{kind} {name}{parameters} AS {table}FROM {call}"
             if self.shared:  # seen by this database's cursors
                 con.execute(f"CREATE OR REPLACE {text}")
-            if kind == "MACRO" or not self.shared:  # seen by this connection, whatever database it uses
-                con.execute(f"CREATE OR REPLACE TEMP {text}")
+            con.execute(f"CREATE OR REPLACE TEMP {text}")  # seen by this connection, whatever database it uses
 
     def bind(self, name: str, arguments: str) -> str:
         """The text of a SELECT that reads what a name gives for these arguments; DuckDB calls it while binding."""

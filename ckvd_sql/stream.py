@@ -1,7 +1,7 @@
 """Record batches from a generator as an Arrow stream whose errors read well in SQL.
 
 DuckDB shows the text of whatever breaks a stream. Out of a plain generator that text ends in a Python traceback;
-out of this reader it is the error's class and sentence.
+out of this reader it is the error's class and sentence (and, in the midst of a stream, the same once more).
 """
 
 from __future__ import annotations

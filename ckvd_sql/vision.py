@@ -16,6 +16,7 @@ from urllib.request import getproxies
 
 import aiohttp
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 from yarl import URL
 
 from ckvd_sql.aio import retrying
@@ -74,6 +75,8 @@ class Vision:
             self._fs, self._root = url_to_fs(self._settings.vision_url, asynchronous=True, **options)
         except (ImportError, ValueError, TypeError) as error:
             raise SettingsError("vision_url", self._settings.vision_url, f"fsspec says: {error}") from error
+        if isinstance(self._fs, LocalFileSystem) and not self._fs.isdir(self._root):
+            raise SettingsError("vision_url", self._settings.vision_url, "there is no such folder")
         return self
 
     async def __aexit__(

@@ -9,6 +9,7 @@ answers into words; `output` and `terminal` know how those look.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -123,6 +124,7 @@ def fetch(asked: dict[str, Any], settings: Settings) -> None:
     from ckvd_sql import CryptoKlineVisionData
     from ckvd_sql.cli import terminal
 
+    _need_folder(settings.cache_dir)
     totals = {symbol: len(days) for symbol, days in _planned(asked, settings).items()}
     with terminal.Bars(totals) as bars:
         report = CryptoKlineVisionData(settings).fetch(
@@ -139,6 +141,16 @@ def fetch(asked: dict[str, Any], settings: Settings) -> None:
     if report.failed:
         _tell_failures(report)
         sys.exit(1)
+
+
+def _need_folder(folder: Path) -> None:
+    """A fetch that can keep nothing is not begun."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"the cache can't be kept in {folder}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise click.ClickException(f"the cache can't be kept in {folder}: it can't be written")
 
 
 def _tell_failures(report: FetchReport) -> None:

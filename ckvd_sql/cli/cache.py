@@ -32,6 +32,8 @@ def cache(context: click.Context, as_json: bool, cache_dir: Path | None) -> None
     """
     if context.invoked_subcommand is None:
         _show(as_json, cache_dir)
+    elif as_json or cache_dir:
+        raise click.UsageError(f"Options stand behind {context.invoked_subcommand}.")
 
 
 def _show(as_json: bool, cache_dir: Path | None) -> None:
@@ -39,6 +41,8 @@ def _show(as_json: bool, cache_dir: Path | None) -> None:
     from ckvd_sql.cli import terminal
 
     root = Settings.load(cache_dir=cache_dir).cache_dir
+    if root.exists() and not root.is_dir():
+        raise click.ClickException(f"{root} is no folder")
     found = list(_cached(root))
     if as_json:
         click.echo(json.dumps(found, indent=1, ensure_ascii=False))

@@ -64,7 +64,8 @@ def _said(text: str) -> str:
 
     names = [name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, CkvdError)]
     places = [place for name in names if (place := text.find(f"{name}: ")) >= 0]
-    return text[min(places) :].splitlines()[0] if places else text.strip()
+    # Behind a sentence from the midst of a stream, Arrow says the same again.
+    return text[min(places) :].splitlines()[0].partition(". Detail: ")[0] if places else text.strip()
 
 
 def cache_option(command: F) -> F:

@@ -258,7 +258,7 @@ class DayStore:
         }
         sink = pa.BufferOutputStream()
         with ipc.new_file(sink, BAR_SCHEMA.with_metadata(metadata)) as writer:
-            writer.write_batch(bars)
+            writer.write_batch(_compact(bars))
         _write_whole(self.path(series, day), _sealed(sink.getvalue()), self._write_lock(series, day))
 
     def verify(self, series: Series, day: date) -> DayFile:
@@ -409,6 +409,19 @@ def _said(schema: pa.Schema, series: Series, day: date) -> dict[bytes, bytes]:
     if not schema.equals(BAR_SCHEMA):
         raise ValueError("its columns are not those of a day file")
     return metadata
+
+
+def _compact(bars: pa.RecordBatch) -> pa.RecordBatch:
+    """The bars in buffers of just their size: Arrow writes what lies behind a slice into its padding."""
+    arrays = [
+        pa.Array.from_buffers(
+            column.type,
+            len(column),
+            [None, pa.py_buffer(column.view(pa.int64()).to_numpy(zero_copy_only=True).tobytes())],
+        )
+        for column in bars.columns
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=BAR_SCHEMA)
 
 
 @functools.lru_cache(maxsize=64)

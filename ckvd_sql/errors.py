@@ -78,7 +78,9 @@ class SettingsError(CkvdError, ValueError):
     """
 
     def __init__(self, setting: str, value: object, allowed: str) -> None:
-        super().__init__(f"setting {setting} (CKVD_{setting.upper()}) = {value!r} can't be used: {allowed}")
+        super().__init__(
+            f"setting {setting} = {value!r} can't be used: {allowed} (environment: CKVD_{setting.upper()})"
+        )
         self.setting = setting
         self.value = value
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from ckvd_sql.market import Period, Series
     from ckvd_sql.settings import Settings
+
+log = logging.getLogger("ckvd_sql")
 
 # `<64 hex><two spaces><name>`, with or without a newline at the end.
 _CHECKSUM = re.compile(rb"([0-9a-fA-F]{64}) [ *](\S+)\s*")
@@ -76,7 +79,7 @@ class Vision:
         except (ImportError, ValueError, TypeError) as error:
             raise SettingsError("vision_url", self._settings.vision_url, f"fsspec says: {error}") from error
         if isinstance(self._fs, LocalFileSystem) and not self._fs.isdir(self._root):
-            raise SettingsError("vision_url", self._settings.vision_url, "there is no such folder")
+            log.warning("the archive is set to %s, and there is no such folder", self._settings.vision_url)
         return self
 
     async def __aexit__(

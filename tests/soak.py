@@ -37,7 +37,7 @@ from tests import test_properties as properties
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-KILLS_A_ROUND = 20
+KILLS_A_ROUND = 25
 
 #: What a killed or crowded fetch meets besides; REST always serves what an archive can't.
 FAULTS = [

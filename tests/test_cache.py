@@ -343,3 +343,12 @@ def test_the_series_on_disk_are_known_by_their_folders(store: DayStore) -> None:
     (store.root / "binance" / "spot" / "BTCUSDT" / "7h").mkdir()
     assert {series.key for series in store.series()} == {series.key for series in made}
     assert list(DayStore(store.root / "nowhere").series()) == []
+
+
+@pytest.mark.parametrize("rows", [1, 3, 23])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_day_cut_out_of_a_month_is_written_as_if_it_stood_alone(store: DayStore, rows: int, first: int) -> None:
+    """Arrow would write what lies behind a slice at the start of its buffers."""
+    store.write(SERIES, DATE, BARS.slice(first, rows), ORIGIN)
+    assert store.read(SERIES, DATE).equals(BARS.slice(first, rows))
+    assert store.verify(SERIES, DATE).rows == rows

@@ -918,7 +918,7 @@ class TestAnInterruption:
             assert program.stdout
             assert program.stdout.readline() == "ready\n"
             if disturb:
-                wait_until(lambda: any("2024-02.zip" in one.path for one in exchange.requests))
+                wait_until(lambda: any(one.path.endswith(("2024-01.zip", "2024-02.zip")) for one in exchange.requests))
                 disturb(program)
             said = json.loads(read_line(program))
             exchange.clear_faults()

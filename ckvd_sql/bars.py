@@ -70,7 +70,7 @@ def read_archive(data: bytes, series: Series, period: Period, url: str) -> dict[
         MalformedDataError: The zip is torn, holds another file, or its text is not bars of this period.
     """
     text = _unzip(data, f"{series.archive_stem(period)}.csv", _row_limit(series, period) * _MAX_ROW_BYTES, url)
-    days = _by_day(_sound(_read_csv(text, url), url))
+    days = split(_sound(_read_csv(text, url), url))
     first, last = (period.first, period.last) if isinstance(period, Month) else (period, period)
     strange = [day for day in days if not first <= day <= last]
     if strange and not series.interval.coarse:
@@ -135,11 +135,6 @@ def within(bars: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
 def closed(bars: pa.RecordBatch, now: int) -> pa.RecordBatch:
     """The rows whose close time has passed."""
     return bars.filter(pa.array(closes(bars) < now))
-
-
-def split(bars: pa.RecordBatch) -> dict[date, pa.RecordBatch]:
-    """Sorted bars by the UTC day of their open time."""
-    return _by_day(bars)
 
 
 def _integers(column: pa.Array) -> npt.NDArray[np.int64]:
@@ -251,7 +246,8 @@ def _unique(bars: pa.RecordBatch, url: str) -> pa.RecordBatch:
     return bars.filter(pa.array(keep))
 
 
-def _by_day(bars: pa.RecordBatch) -> dict[date, pa.RecordBatch]:
+def split(bars: pa.RecordBatch) -> dict[date, pa.RecordBatch]:
+    """Sorted bars by the UTC day of their open time."""
     if bars.num_rows == 0:
         return {}
     numbers = opens(bars) // DAY

@@ -19,7 +19,7 @@ from ckvd_sql.bars import NO_BARS, closed, closes, opens, split
 from ckvd_sql.cache import Provenance
 from ckvd_sql.errors import CacheError, ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
 from ckvd_sql.gaps import find_gaps
-from ckvd_sql.jobs import DAYS_A_JOB, DayBars
+from ckvd_sql.jobs import DayBars, first_of_job
 from ckvd_sql.market import DAY, Span, consecutive, day_start
 from ckvd_sql.rest import PAGE, DelistedError
 
@@ -92,9 +92,7 @@ class Failover:
     def _lock(self, job: Job) -> AbstractAsyncContextManager[object]:
         if not job.archived:
             return contextlib.nullcontext()
-        first = job.archived[0]
-        aligned = first.replace(day=(first.day - 1) // DAYS_A_JOB * DAYS_A_JOB + 1)
-        return self._store.lock(job.series, job.month if job.monthly else aligned)
+        return self._store.lock(job.series, job.month if job.monthly else first_of_job(job.archived[0]))
 
     def _cached(self, job: Job) -> dict[date, DayBars]:
         """Days that another caller has fetched meanwhile."""
@@ -109,8 +107,9 @@ class Failover:
     async def _from_monthly(self, job: Job) -> dict[date, DayBars]:
         """The days that the month's archive has bars of; the others are left to the next source."""
         archive = await self._archive(job.series, job.month)
-        days = archive.days if archive else {}
-        found = await together(self._of_archive(job.series, day, archive) for day in days if archive)
+        if archive is None:
+            return {}
+        found = await together(self._of_archive(job.series, day, archive) for day in archive.days)
         return {bars.day: bars for bars in found}
 
     async def _from_daily(self, job: Job, got: Mapping[date, DayBars]) -> dict[date, DayBars]:

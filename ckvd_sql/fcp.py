@@ -20,7 +20,7 @@ from ckvd_sql.bars import closed, within
 from ckvd_sql.cache import DayStore
 from ckvd_sql.errors import CacheError, CkvdError, OfflineError, ProviderUnavailableError
 from ckvd_sql.fetch import Fetcher, outcome
-from ckvd_sql.jobs import DAYS_A_JOB, DayBars, Job
+from ckvd_sql.jobs import DAYS_A_JOB, DayBars, Job, first_of_job
 from ckvd_sql.market import DAY, SECOND, Month, day_start, spell_days
 from ckvd_sql.pruning import Cover
 
@@ -153,9 +153,9 @@ def blocks(series: Series, days: Iterable[DayPlan]) -> Iterator[Block]:
                 yield Block(series, same, Job(series, month, live=same))
 
 
-def _together(one: DayPlan) -> tuple[Origin, int]:
+def _together(one: DayPlan) -> tuple[Origin, date | None]:
     """What neighbouring days must share to be in one block."""
-    return one.origin, (one.day.day - 1) // DAYS_A_JOB if one.origin is Origin.VISION else 0
+    return one.origin, first_of_job(one.day) if one.origin is Origin.VISION else None
 
 
 def _whole_month_lacks(month: Month, days: list[DayPlan]) -> bool:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 DAYS_A_JOB = 4
 
 
+def first_of_job(day: date) -> date:
+    """The day with which the job that holds a day would begin, if it were whole."""
+    return day.replace(day=(day.day - 1) // DAYS_A_JOB * DAYS_A_JOB + 1)
+
+
 @dataclass(frozen=True, slots=True)
 class DayBars:
     """A day's bars, whole, and how this scan got them: `cache`, `vision` or `rest`."""

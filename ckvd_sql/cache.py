@@ -8,88 +8,40 @@ as exactly that is damaged and no answer. This module decides nothing about what
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
-import mmap
 import os
 import shutil
-import stat
 import time
 import zlib
 from collections import OrderedDict
-from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 from filelock import AsyncFileLock, FileLock
-from pyarrow import ipc
 
-from ckvd_sql.bars import BAR_SCHEMA, opens
+from ckvd_sql import dayfile
+from ckvd_sql.bars import BAR_SCHEMA
 from ckvd_sql.errors import CacheError
-from ckvd_sql.market import DAY, INTERVALS, PROVIDER, Market, Series, day_of, day_start, moment_of, parse_time
+from ckvd_sql.market import INTERVALS, PROVIDER, Market, Series, day_of, moment_of, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from ckvd_sql.dayfile import DayFile, Provenance
     from ckvd_sql.market import Month, Period
+    from ckvd_sql.sealed import SealedBars
 
-FORMAT = "1"
 SUFFIX = ".arrow"
 
-_MAGIC = b"ARROW1"
-_SEAL = b"seal:"
-_UNSEALED = _SEAL + b"0" * 16
-_STREAM_AT = 8  # the magic and its padding; from here on the file is an IPC stream
 _LOCKS = 256  # lock files are shared by hash, so that their number stays bounded
 _WRITE_LOCKS = 32
 
-_MOST_ROWS = 10 * 86_400  # no day has more bars than this
-
-_SMALL = 32_768  # bytes; below this, reading a file is cheaper than mapping it
 _JOINED_ROWS = 512  # days with fewer rows are joined, for each batch costs DuckDB some microseconds
 _MAPPED_DAYS = 20_000  # a process may hold some 65,000 maps
 _JOINED_BYTES = 100_000_000
 _SNAPSHOTS = 256
 _CLOCK_TICK = 50_000_000  # ns; a folder that changed just now may change again within the same file system time
-
-_UNREADABLE = (ValueError, KeyError, EOFError, OSError, TypeError, pa.ArrowException)
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where a day's bars came from.
-
-    Attributes:
-        source: `vision` or `rest`.
-        url: What was asked.
-        sha256: The archive's SHA-256 in hex; empty for REST.
-        fetched_at: When, in microseconds since the epoch.
-        checksum: `verified`, or `unverified` where the user let a wrong one pass; empty for REST.
-        gaps: What REST said of the bars that an archived day lacks: `confirmed`, or `unconfirmed` where it could
-            not say; empty where none lack, and for REST.
-    """
-
-    source: str
-    url: str
-    sha256: str
-    fetched_at: int
-    checksum: str = ""
-    gaps: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DayFile:
-    """A day file and what it says of itself; `size` is in bytes."""
-
-    series: Series
-    day: date
-    path: Path
-    rows: int
-    size: int
-    provenance: Provenance
 
 
 class Snapshot:
@@ -113,8 +65,9 @@ class Snapshot:
         """A day's bars, as `DayStore.read`; a large day is mapped once."""
         bars = self._mapped.get(day)
         if bars is None:
-            bars = self._store.read(self._series, day)
-            if bars.nbytes > _SMALL:
+            found = self._store.open(self._series, day)
+            bars = found.bars
+            if found.mapped:
                 self._mapped[day] = bars
                 self._store.note(maps=1)
         return bars
@@ -201,82 +154,26 @@ class DayStore:
                     return True
         return False
 
-    def read(self, series: Series, day: date) -> pa.RecordBatch:
-        """A day's bars, mapped: the batch's memory is the file's.
+    def open(self, series: Series, day: date) -> SealedBars:
+        """A day's file. Raises as `dayfile.read`."""
+        return dayfile.read(self._place(series, day), series, day)
 
-        Raises:
-            FileNotFoundError: The day is not here.
-            CacheError: The file is torn, foreign, damaged or another day's.
-        """
-        path = f"{self.root}/{series.key}/{day}{SUFFIX}"
-        content = _content(path)
-        try:
-            head, body = _messages(content)
-            rows = int(_said(ipc.read_schema(head), series, day)[b"ckvd.rows"])
-            if not body.metadata.equals(_layout(rows)):
-                raise ValueError("its bars are laid out otherwise than it says")
-            bars = ipc.read_record_batch(body, BAR_SCHEMA)
-            _check_rows(bars, day)
-        except _UNREADABLE as error:
-            raise CacheError(f"day file {path} can't be used: {error}", path) from error
-        return bars
+    def read(self, series: Series, day: date) -> pa.RecordBatch:
+        """A day's bars; the batch's memory is the mapped file's. Raises as `dayfile.read`."""
+        return self.open(series, day).bars
 
     def describe(self, series: Series, day: date) -> DayFile:
-        """What a day's file says of itself, read from its head. Raises as `read` does."""
-        path = self.path(series, day)
-        content = _content(str(path))
-        try:
-            schema = ipc.read_schema(_messages(content)[0])
-            said = {key.decode(): value.decode() for key, value in _said(schema, series, day).items()}
-            provenance = Provenance(
-                said["ckvd.source"],
-                said["ckvd.url"],
-                said["ckvd.sha256"],
-                parse_time(said["ckvd.fetched_at"], "fetched_at"),
-                said["ckvd.checksum"],
-                said["ckvd.gaps"],
-            )
-            return DayFile(series, day, path, int(said["ckvd.rows"]), content.size, provenance)
-        except _UNREADABLE as error:
-            raise CacheError(f"day file {path} can't be used: {error}", str(path)) from error
+        """What a day's file says of itself. Raises as `dayfile.read`."""
+        return dayfile.describe(self._place(series, day), series, day)
+
+    def verify(self, series: Series, day: date) -> DayFile:
+        """The same, after a look at every byte of the file."""
+        return dayfile.describe(self._place(series, day), series, day, verify=True)
 
     def write(self, series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> None:
         """Keep a complete day. The file appears whole or not at all. Raises `OSError` where the disk refuses."""
-        metadata = {
-            "ckvd.format": FORMAT,
-            "ckvd.series": series.key,
-            "ckvd.date": str(day),
-            "ckvd.source": provenance.source,
-            "ckvd.url": provenance.url,
-            "ckvd.sha256": provenance.sha256,
-            "ckvd.fetched_at": moment_of(provenance.fetched_at).isoformat(),
-            "ckvd.checksum": provenance.checksum,
-            "ckvd.gaps": provenance.gaps,
-            "ckvd.rows": str(bars.num_rows),
-            "ckvd.body": body_hash(bars),
-            "ckvd.seal": _UNSEALED.decode(),
-        }
-        sink = pa.BufferOutputStream()
-        with ipc.new_file(sink, BAR_SCHEMA.with_metadata(metadata)) as writer:
-            writer.write_batch(_compact(bars))
-        _write_whole(self.path(series, day), _sealed(sink.getvalue()), self._write_lock(series, day))
-
-    def verify(self, series: Series, day: date) -> DayFile:
-        """Hold every byte of a day's file against what the file says. Raises as `read` does.
-
-        Head and foot are under the seal that every read looks at; here the bars' values are added up too.
-        """
-        path, bars = self.path(series, day), self.read(series, day)
-        try:
-            said = _said(ipc.read_schema(_messages(_content(str(path)))[0]), series, day)
-            if said[b"ckvd.body"].decode() != body_hash(bars):
-                raise ValueError("its bars are not those that were written")
-            times = opens(bars)
-            if not (times[1:] > times[:-1]).all():
-                raise ValueError("its bars are not in order")
-        except _UNREADABLE as error:
-            raise CacheError(f"day file {path} can't be used: {error}", str(path)) from error
-        return self.describe(series, day)
+        content = dayfile.encode(series, day, bars, provenance)
+        _write_whole(self.path(series, day), content, self._write_lock(series, day))
 
     def set_aside(self, series: Series, day: date) -> None:
         """Move a damaged file out of the way, so that the day can be fetched again. One is kept for a look."""
@@ -323,6 +220,10 @@ class DayStore:
                 await stack.enter_async_context(AsyncFileLock(self._locks / name, poll_interval=0.02))
             yield
 
+    def _place(self, series: Series, day: date) -> str:
+        """As `path`, for the hot path."""
+        return f"{self.root}/{series.key}/{day}{SUFFIX}"
+
     def _write_lock(self, series: Series, day: date) -> FileLock:
         """One writer at a time for a day; held for one write, and by nobody who waits for another lock."""
         self._locks.mkdir(parents=True, exist_ok=True)
@@ -337,109 +238,6 @@ def join(days: list[pa.RecordBatch]) -> pa.Table:
     """Days as one table: large ones as they are, small ones in one piece."""
     table = pa.Table.from_batches(days, schema=BAR_SCHEMA)
     return table.combine_chunks() if table.num_rows < _JOINED_ROWS * len(days) else table
-
-
-def body_hash(bars: pa.RecordBatch) -> str:
-    """SHA-256 of the values, column after column; every column is eight bytes a row."""
-    digest = hashlib.sha256()
-    for column in bars.columns:
-        digest.update(column.view(pa.int64()).to_numpy(zero_copy_only=True))
-    return digest.hexdigest()
-
-
-def _content(path: str) -> pa.Buffer:
-    """A day file's bytes: mapped, or read where it is so small that mapping costs more. Both ends are looked at."""
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe in its place must not be waited for
-        try:
-            status = os.fstat(file)
-            if not stat.S_ISREG(status.st_mode):
-                raise CacheError(f"day file {path} can't be used: it is no file", path)
-            size = status.st_size
-            data = os.read(file, size) if size <= _SMALL else mmap.mmap(file, size, access=mmap.ACCESS_READ)
-        finally:
-            os.close(file)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:
-        raise CacheError(f"day file {path} can't be read: {error}", path) from error
-    if data[: len(_MAGIC)] != _MAGIC or data[-len(_MAGIC) :] != _MAGIC:
-        raise CacheError(f"day file {path} can't be used: it is not a whole Arrow file", path)
-    return pa.py_buffer(data)
-
-
-def _messages(content: pa.Buffer) -> tuple[ipc.Message, ipc.Message]:
-    """The two messages of a day file, schema and bars, if the seal over everything but the bars' values holds."""
-    first, second, head, foot = _taken_apart(content)
-    seal = head.find(_SEAL)
-    stated = head[seal : seal + len(_UNSEALED)]
-    if seal < 0 or stated != _seal(head.replace(stated, _UNSEALED), foot.replace(stated, _UNSEALED)):
-        raise ValueError("its head or foot is damaged")
-    return first, second
-
-
-def _taken_apart(content: pa.Buffer) -> tuple[ipc.Message, ipc.Message, bytes, bytes]:
-    """A day file's two messages, and its bytes before and behind the bars' values."""
-    stream = pa.BufferReader(content.slice(_STREAM_AT))
-    first, second = ipc.read_message(stream), ipc.read_message(stream)
-    end = _STREAM_AT + stream.tell()
-    return first, second, content[: end - second.body.size].to_pybytes(), content[end:].to_pybytes()
-
-
-def _seal(head: bytes, foot: bytes) -> bytes:
-    """The seal over head and foot, in which its own place is empty."""
-    return _SEAL + hashlib.blake2b(head + foot, digest_size=8).hexdigest().encode()
-
-
-def _sealed(content: pa.Buffer) -> bytes:
-    """A day file with its seal in the metadata, which stands in its head and again in its foot."""
-    _, second, head, foot = _taken_apart(content)
-    seal = _seal(head, foot)
-    values = content[len(head) : len(head) + second.body.size]
-    return b"".join((head.replace(_UNSEALED, seal), values, foot.replace(_UNSEALED, seal)))
-
-
-def _said(schema: pa.Schema, series: Series, day: date) -> dict[bytes, bytes]:
-    """What a day file says of itself, if it is this day's and in this format."""
-    metadata: dict[bytes, bytes] = schema.metadata or {}
-    found = tuple(metadata.get(key, b"").decode() for key in (b"ckvd.format", b"ckvd.series", b"ckvd.date"))
-    wanted = (FORMAT, series.key, str(day))
-    if found != wanted:
-        raise ValueError(f"it says it is {' '.join(found).strip() or 'nothing'}, not {' '.join(wanted)}")
-    if not schema.equals(BAR_SCHEMA):
-        raise ValueError("its columns are not those of a day file")
-    return metadata
-
-
-def _compact(bars: pa.RecordBatch) -> pa.RecordBatch:
-    """The bars in buffers of just their size: Arrow writes what lies behind a slice into its padding."""
-    arrays = [
-        pa.Array.from_buffers(
-            column.type,
-            len(column),
-            [None, pa.py_buffer(column.view(pa.int64()).to_numpy(zero_copy_only=True).tobytes())],
-        )
-        for column in bars.columns
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=BAR_SCHEMA)
-
-
-@functools.lru_cache(maxsize=64)
-def _layout(rows: int) -> pa.Buffer:
-    """The head of a message with this many bars. It says where the values lie, and Arrow trusts it blindly."""
-    if not 0 <= rows <= _MOST_ROWS:
-        raise ValueError(f"it says it has {rows} rows")
-    zeros = pa.array(np.zeros(rows, dtype=np.int64))
-    bars = pa.RecordBatch.from_arrays([zeros.view(field.type) for field in BAR_SCHEMA], schema=BAR_SCHEMA)
-    return ipc.read_message(bars.serialize()).metadata
-
-
-def _check_rows(bars: pa.RecordBatch, day: date) -> None:
-    """The rows open from first to last within their day."""
-    begin, rows = day_start(day), bars.num_rows
-    times = bars.column("open_time")
-    if rows and not begin <= times[0].value <= times[rows - 1].value < begin + DAY:
-        raise ValueError("its bars are of another day")
 
 
 def _write_whole(path: Path, data: bytes, lock: FileLock) -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from ckvd_sql.aio import together
 from ckvd_sql.bars import NO_BARS, closed, closes, opens, split
-from ckvd_sql.cache import Provenance
+from ckvd_sql.dayfile import Provenance
 from ckvd_sql.errors import CacheError, ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
 from ckvd_sql.gaps import find_gaps
 from ckvd_sql.jobs import DayBars, first_of_job

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     import pyarrow.compute as pc
 
-    from ckvd_sql.cache import DayFile, DayStore
+    from ckvd_sql.cache import DayStore
+    from ckvd_sql.dayfile import DayFile
     from ckvd_sql.fcp import Resolver
     from ckvd_sql.market import Market, Series
     from ckvd_sql.query import Query

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ckvd_sql.cache import DayFile
+    from ckvd_sql.dayfile import DayFile
     from ckvd_sql.fcp import Resolver
     from ckvd_sql.market import Period, Series
 

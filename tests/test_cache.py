@@ -16,9 +16,11 @@ import pytest
 from pyarrow import ipc
 
 from ckvd_sql.bars import BAR_SCHEMA, NO_BARS
-from ckvd_sql.cache import DayStore, Provenance, body_hash
+from ckvd_sql.cache import DayStore
+from ckvd_sql.dayfile import Provenance
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market import HOUR, INTERVALS, Market, Series, day_start, parse_time
+from ckvd_sql.sealed import body_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,7 +29,8 @@ from pyarrow import ipc
 import ckvd_sql
 from ckvd_sql import CkvdError, Settings, errors
 from ckvd_sql.bars import BAR_SCHEMA, opens, read_archive, read_bars, read_rest
-from ckvd_sql.cache import DayStore, Provenance
+from ckvd_sql.cache import DayStore
+from ckvd_sql.dayfile import Provenance
 from ckvd_sql.market import DAY, INTERVALS, Market, Month, Series, day_start, parse_time
 from ckvd_sql.query import parse_query
 from ckvd_sql.sandbox import market_bars

@@ -1,0 +1,126 @@
+"""A day file: one UTC day of a series, which says of itself what it holds and where that came from.
+
+What does not read back as exactly that day is damaged, and no answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ckvd_sql.errors import CacheError
+from ckvd_sql.market import DAY, day_start, moment_of, parse_time
+from ckvd_sql.sealed import UNREADABLE, SealedBars, seal, unseal
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    import pyarrow as pa
+
+    from ckvd_sql.market import Series
+
+FORMAT = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a day's bars came from.
+
+    Attributes:
+        source: `vision` or `rest`.
+        url: What was asked.
+        sha256: The archive's SHA-256 in hex; empty for REST.
+        fetched_at: When, in microseconds since the epoch.
+        checksum: `verified`, or `unverified` where the user let a wrong one pass; empty for REST.
+        gaps: What REST said of the bars that an archived day lacks: `confirmed`, or `unconfirmed` where it could
+            not say; empty where none lack, and for REST.
+    """
+
+    source: str
+    url: str
+    sha256: str
+    fetched_at: int
+    checksum: str = ""
+    gaps: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DayFile:
+    """A day file and what it says of itself; `size` is in bytes."""
+
+    series: Series
+    day: date
+    path: Path
+    rows: int
+    size: int
+    provenance: Provenance
+
+
+def encode(series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> bytes:
+    """The content of a day's file."""
+    return seal(
+        bars,
+        {
+            "ckvd.format": FORMAT,
+            "ckvd.series": series.key,
+            "ckvd.date": str(day),
+            "ckvd.source": provenance.source,
+            "ckvd.url": provenance.url,
+            "ckvd.sha256": provenance.sha256,
+            "ckvd.fetched_at": moment_of(provenance.fetched_at).isoformat(),
+            "ckvd.checksum": provenance.checksum,
+            "ckvd.gaps": provenance.gaps,
+        },
+    )
+
+
+def read(path: str, series: Series, day: date) -> SealedBars:
+    """A day's file.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        CacheError: It is torn, foreign, damaged or another day's.
+    """
+    try:
+        found = unseal(path)
+        said = tuple(found.said.get(key, b"").decode() for key in (b"ckvd.format", b"ckvd.series", b"ckvd.date"))
+        wanted = (FORMAT, series.key, str(day))
+        if said != wanted:
+            raise ValueError(f"it says it is {' '.join(said).strip() or 'nothing'}, not {' '.join(wanted)}")
+        times, begin, rows = found.bars.column("open_time"), day_start(day), found.bars.num_rows
+        if rows and not begin <= times[0].value <= times[rows - 1].value < begin + DAY:
+            raise ValueError("its bars are of another day")
+    except FileNotFoundError:
+        raise
+    except UNREADABLE as error:
+        raise _unusable(path, error) from error
+    return found
+
+
+def describe(path: str, series: Series, day: date, *, verify: bool = False) -> DayFile:
+    """What a day's file says of itself; if need be after a look at every byte of it. Raises as `read` does.
+
+    Head and foot are under the seal that every read looks at; to verify is to hold the bars' values against their
+    hash too.
+    """
+    found = read(path, series, day)
+    try:
+        if verify:
+            found.check_values()
+        said = {key.decode(): value.decode() for key, value in found.said.items()}
+        provenance = Provenance(
+            said["ckvd.source"],
+            said["ckvd.url"],
+            said["ckvd.sha256"],
+            parse_time(said["ckvd.fetched_at"], "fetched_at"),
+            said["ckvd.checksum"],
+            said["ckvd.gaps"],
+        )
+    except UNREADABLE as error:
+        raise _unusable(path, error) from error
+    return DayFile(series, day, Path(path), found.bars.num_rows, found.size, provenance)
+
+
+def _unusable(path: str, error: Exception) -> CacheError:
+    return CacheError(f"day file {path} can't be used: {error}", path)

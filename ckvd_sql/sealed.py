@@ -1,0 +1,146 @@
+"""Bars in a file: an Arrow IPC file of one record batch, with metadata and a seal.
+
+It is not compressed, so that a mapped file is its batch without a copy. Arrow believes whatever a file's head and
+foot say and crashes on some damage; the seal, which stands in the metadata, covers both, all but the values, and is
+looked at before Arrow is. What the metadata means is not known here.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import mmap
+import os
+import stat
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import ipc
+
+from ckvd_sql.bars import BAR_SCHEMA, opens
+
+#: What opening a file that is not as it should be may raise.
+UNREADABLE = (ValueError, KeyError, EOFError, OSError, TypeError, pa.ArrowException)
+
+_MAGIC = b"ARROW1"
+_SEAL = b"seal:"
+_UNSEALED = _SEAL + b"0" * 16
+_STREAM_AT = 8  # the magic and its padding; from here on the file is an IPC stream
+
+_MOST_ROWS = 10 * 86_400  # no file has more bars than this
+
+_SMALL = 32_768  # bytes; below this, reading a file is cheaper than mapping it
+
+
+@dataclass(frozen=True, slots=True)
+class SealedBars:
+    """What a file holds: its bars, what its metadata says, its size in bytes, and whether the bars are mapped."""
+
+    bars: pa.RecordBatch
+    said: dict[bytes, bytes]
+    size: int
+    mapped: bool
+
+    def check_values(self) -> None:
+        """Hold the values too against what was written. Raises `ValueError`."""
+        if self.said[b"ckvd.body"].decode() != body_hash(self.bars):
+            raise ValueError("its bars are not those that were written")
+        times = opens(self.bars)
+        if not (times[1:] > times[:-1]).all():
+            raise ValueError("its bars are not in order")
+
+
+def seal(bars: pa.RecordBatch, metadata: dict[str, str]) -> bytes:
+    """The file's content."""
+    said = metadata | {
+        "ckvd.rows": str(bars.num_rows),
+        "ckvd.body": body_hash(bars),
+        "ckvd.seal": _UNSEALED.decode(),
+    }
+    sink = pa.BufferOutputStream()
+    with ipc.new_file(sink, BAR_SCHEMA.with_metadata(said)) as writer:
+        writer.write_batch(_compact(bars))
+    content = sink.getvalue()
+    _, second, head, foot = _taken_apart(content)
+    stated = _seal(head, foot)
+    values = content[len(head) : len(head) + second.body.size]
+    return b"".join((head.replace(_UNSEALED, stated), values, foot.replace(_UNSEALED, stated)))
+
+
+def unseal(path: str) -> SealedBars:
+    """What a file holds, if its seal does. Raises `FileNotFoundError`, else one of `UNREADABLE`."""
+    data = _content(path)
+    content = pa.py_buffer(data)
+    first, second, head, foot = _taken_apart(content)
+    at = head.find(_SEAL)
+    stated = head[at : at + len(_UNSEALED)]
+    if at < 0 or stated != _seal(head.replace(stated, _UNSEALED), foot.replace(stated, _UNSEALED)):
+        raise ValueError("its head or foot is damaged")
+    schema = ipc.read_schema(first)
+    said: dict[bytes, bytes] = schema.metadata or {}
+    if not schema.equals(BAR_SCHEMA):
+        raise ValueError("its columns are not those of bars")
+    if not second.metadata.equals(_layout(int(said[b"ckvd.rows"]))):
+        raise ValueError("its bars are laid out otherwise than it says")
+    return SealedBars(ipc.read_record_batch(second, BAR_SCHEMA), said, content.size, isinstance(data, mmap.mmap))
+
+
+def body_hash(bars: pa.RecordBatch) -> str:
+    """SHA-256 of the values, column after column; every column is eight bytes a row."""
+    digest = hashlib.sha256()
+    for column in bars.columns:
+        digest.update(column.view(pa.int64()).to_numpy(zero_copy_only=True))
+    return digest.hexdigest()
+
+
+def _content(path: str) -> bytes | mmap.mmap:
+    """A file's bytes: mapped, or read where it is so small that mapping costs more. Both ends are looked at."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe in its place must not be waited for
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no file")
+        size = status.st_size
+        data = os.read(file, size) if size <= _SMALL else mmap.mmap(file, size, access=mmap.ACCESS_READ)
+    finally:
+        os.close(file)
+    if data[: len(_MAGIC)] != _MAGIC or data[-len(_MAGIC) :] != _MAGIC:
+        raise ValueError("it is not a whole Arrow file")
+    return data
+
+
+def _taken_apart(content: pa.Buffer) -> tuple[ipc.Message, ipc.Message, bytes, bytes]:
+    """A file's two messages, schema and bars, and its bytes before and behind the bars' values."""
+    stream = pa.BufferReader(content.slice(_STREAM_AT))
+    first, second = ipc.read_message(stream), ipc.read_message(stream)
+    end = _STREAM_AT + stream.tell()
+    return first, second, content[: end - second.body.size].to_pybytes(), content[end:].to_pybytes()
+
+
+def _seal(head: bytes, foot: bytes) -> bytes:
+    """The seal over head and foot, in which its own place is empty."""
+    return _SEAL + hashlib.blake2b(head + foot, digest_size=8).hexdigest().encode()
+
+
+def _compact(bars: pa.RecordBatch) -> pa.RecordBatch:
+    """The bars in buffers of just their size: Arrow writes what lies behind a slice into its padding."""
+    arrays = [
+        pa.Array.from_buffers(
+            column.type,
+            len(column),
+            [None, pa.py_buffer(column.view(pa.int64()).to_numpy(zero_copy_only=True).tobytes())],
+        )
+        for column in bars.columns
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=BAR_SCHEMA)
+
+
+@functools.lru_cache(maxsize=64)
+def _layout(rows: int) -> pa.Buffer:
+    """The head of a message with this many bars. It says where the values lie, and Arrow trusts it blindly."""
+    if not 0 <= rows <= _MOST_ROWS:
+        raise ValueError(f"it says it has {rows} rows")
+    zeros = pa.array(np.zeros(rows, dtype=np.int64))
+    bars = pa.RecordBatch.from_arrays([zeros.view(field.type) for field in BAR_SCHEMA], schema=BAR_SCHEMA)
+    return ipc.read_message(bars.serialize()).metadata

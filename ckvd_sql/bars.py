@@ -50,6 +50,8 @@ BAR_SCHEMA = pa.schema(
 
 NO_BARS = pa.RecordBatch.from_pylist([], schema=BAR_SCHEMA)
 
+_JOINED_ROWS = 512  # days with fewer rows are joined, for each batch costs DuckDB some microseconds
+
 _COLUMNS = len(BAR_SCHEMA) + 1  # a twelfth column is there in every source, and ignored
 _TIMES = ("open_time", "close_time")
 _RAW_TYPES = {field.name: pa.int64() if field.name in _TIMES else field.type for field in BAR_SCHEMA}
@@ -124,6 +126,14 @@ def opens(bars: pa.RecordBatch) -> npt.NDArray[np.int64]:
 def closes(bars: pa.RecordBatch) -> npt.NDArray[np.int64]:
     """The close times as microseconds since the epoch, without a copy."""
     return _integers(bars.column("close_time"))
+
+
+def join(days: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Bars in few batches: large days as they are, small ones in one piece."""
+    if sum(day.num_rows for day in days) >= _JOINED_ROWS * len(days):
+        return days
+    joined: list[pa.RecordBatch] = pa.Table.from_batches(days, schema=BAR_SCHEMA).combine_chunks().to_batches()
+    return joined
 
 
 def within(bars: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:

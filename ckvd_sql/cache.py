@@ -13,80 +13,35 @@ import shutil
 import time
 import zlib
 from collections import OrderedDict
-from datetime import date
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
+import numpy as np
 from filelock import AsyncFileLock, FileLock
 
 from ckvd_sql import dayfile
-from ckvd_sql.bars import BAR_SCHEMA
 from ckvd_sql.errors import CacheError
-from ckvd_sql.market import INTERVALS, PROVIDER, Market, Series, day_of, moment_of, parse_time
+from ckvd_sql.look import SUFFIX, Look, by_names, changed_at, read_back
+from ckvd_sql.market import INTERVALS, PROVIDER, Market, Series, moment_of, parse_time
+from ckvd_sql.snapshot import DERIVED, LOOK, Disk, Held, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from datetime import date
     from pathlib import Path
 
-    from ckvd_sql.dayfile import DayFile, Provenance
-    from ckvd_sql.market import Month, Period
-    from ckvd_sql.sealed import SealedBars
+    import pyarrow as pa
 
-SUFFIX = ".arrow"
+    from ckvd_sql.dayfile import DayFile, Provenance
+    from ckvd_sql.market import Period
+    from ckvd_sql.sealed import SealedBars
 
 _LOCKS = 256  # lock files are shared by hash, so that their number stays bounded
 _WRITE_LOCKS = 32
 
-_JOINED_ROWS = 512  # days with fewer rows are joined, for each batch costs DuckDB some microseconds
-_MAPPED_DAYS = 20_000  # a process may hold some 65,000 maps
-_JOINED_BYTES = 100_000_000
+_MAPPED_FILES = 20_000  # a process may hold some 65,000 maps
+_HELD_BYTES = 100_000_000  # of small files, which are not mapped
 _SNAPSHOTS = 256
 _CLOCK_TICK = 50_000_000  # ns; a folder that changed just now may change again within the same file system time
-
-
-class Snapshot:
-    """A series' folder as it was at one look: its days, and what of them has been read since.
-
-    Args:
-        store: Where the days are read.
-        series: The series.
-        days: The days that have a file.
-    """
-
-    def __init__(self, store: DayStore, series: Series, days: frozenset[date]) -> None:
-        self.days = days
-        self._store = store
-        self._series = series
-        self._mapped: dict[date, pa.RecordBatch] = {}
-        self._tables: dict[tuple[Month, ...], pa.Table] = {}
-        self._whole: dict[Month, bool] = {}
-
-    def read(self, day: date) -> pa.RecordBatch:
-        """A day's bars, as `DayStore.read`; a large day is mapped once."""
-        bars = self._mapped.get(day)
-        if bars is None:
-            found = self._store.open(self._series, day)
-            bars = found.bars
-            if found.mapped:
-                self._mapped[day] = bars
-                self._store.note(maps=1)
-        return bars
-
-    def holds(self, month: Month) -> bool:
-        """Whether every day of a month is here."""
-        whole = self._whole.get(month)
-        if whole is None:
-            whole = self._whole[month] = self.days.issuperset(month.days())
-        return whole
-
-    def table(self, months: tuple[Month, ...]) -> pa.Table:
-        """The bars of months that are here whole, read once. Raises as `DayStore.read`."""
-        table = self._tables.get(months)
-        if table is None:
-            table = join([self.read(day) for month in months for day in month.days()])
-            self._tables[months] = table
-            self._store.note(joined=0 if self._mapped else table.nbytes)
-        return table
 
 
 class DayStore:
@@ -98,10 +53,9 @@ class DayStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._snapshots: OrderedDict[Series, tuple[int, Snapshot]] = OrderedDict()
+        self._snapshots: OrderedDict[Series, Snapshot] = OrderedDict()
+        self._held = Held()
         self._locks = root / ".locks"
-        self._maps = 0
-        self._joined = 0
 
     def folder(self, series: Series) -> Path:
         """The folder of a series' day files."""
@@ -116,35 +70,46 @@ class DayStore:
         return self.snapshot(series).days
 
     def snapshot(self, series: Series) -> Snapshot:
-        """The series' folder as it is now.
-
-        A file comes and goes by a rename, which changes the folder's time; so one `stat` tells whether an earlier
-        look still holds, and the days that were mapped then are still the files'.
-        """
+        """The series' folder as it is now; one `stat` tells whether an earlier look still holds."""
         folder = f"{self.root}/{series.key}"
+        disk = Disk(folder, lambda name, content: self._keep_derived(series, name, content), self._held)
         try:
-            changed = os.stat(folder).st_mtime_ns  # noqa: PTH116 (on the hot path)
+            changed = changed_at(folder)
             known = self._snapshots.get(series)
-            if known and known[0] == changed:
-                return known[1]
-            names = os.listdir(folder)  # noqa: PTH208 (names are all that is wanted)
+            if known and known.changed == changed:
+                return known
+            found = Snapshot(disk, series, self._kept_look(series, changed) or by_names(folder, changed))
         except OSError:  # not there, or not ours to read
-            return Snapshot(self, series, frozenset())
-        found = Snapshot(self, series, frozenset(day for name in names if (day := _named_day(name))))
+            return Snapshot(disk, series, Look(0, np.array([], dtype=np.int64)))
         if time.time_ns() - changed > _CLOCK_TICK:
-            self._snapshots[series] = (changed, found)
-            with contextlib.suppress(KeyError):  # another thread may be as far
-                while len(self._snapshots) > _SNAPSHOTS:
-                    self._snapshots.popitem(last=False)
+            self._remember(series, found)
         return found
 
-    def note(self, *, maps: int = 0, joined: int = 0) -> None:
-        """Count what a snapshot keeps; when it is too much in all, every snapshot is let go."""
-        self._maps += maps
-        self._joined += joined
-        if self._maps > _MAPPED_DAYS or self._joined > _JOINED_BYTES:
-            self._maps = self._joined = 0
+    def _remember(self, series: Series, found: Snapshot) -> None:
+        if self._held.maps > _MAPPED_FILES or self._held.size > _HELD_BYTES:
             self._snapshots.clear()
+            self._held.maps = self._held.size = 0
+        self._snapshots[series] = found
+        with contextlib.suppress(KeyError):  # another thread may be as far
+            while len(self._snapshots) > _SNAPSHOTS:
+                self._snapshots.popitem(last=False)
+
+    def _kept_look(self, series: Series, changed: int) -> Look | None:
+        """The last look, where it is kept on disk and still holds."""
+        try:
+            with open(f"{self.root}/{series.key}/{DERIVED}/{LOOK}", "rb") as file:  # noqa: PTH123 (on the hot path)
+                return read_back(file.read(), series.key, changed)
+        except (OSError, ValueError):
+            return None
+
+    def _keep_derived(self, series: Series, name: str, content: bytes) -> bool:
+        """Keep what can be derived again; whether the disk let us."""
+        path = self.folder(series) / DERIVED / name
+        try:
+            _write_whole(path, content, self._write_lock(f"{series.key}/{name}"))
+        except OSError:
+            return False
+        return True
 
     def knows(self, series: Series) -> bool:
         """Whether any day of the series is here with a bar in it."""
@@ -173,7 +138,7 @@ class DayStore:
     def write(self, series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> None:
         """Keep a complete day. The file appears whole or not at all. Raises `OSError` where the disk refuses."""
         content = dayfile.encode(series, day, bars, provenance)
-        _write_whole(self.path(series, day), content, self._write_lock(series, day))
+        _write_whole(self.path(series, day), content, self._write_lock(f"{series.key}/{day}"))
 
     def set_aside(self, series: Series, day: date) -> None:
         """Move a damaged file out of the way, so that the day can be fetched again. One is kept for a look."""
@@ -197,7 +162,7 @@ class DayStore:
         """Note the open time of the series' first bar, so that the days before it are never asked for."""
         with contextlib.suppress(OSError):  # what can't be noted is asked again
             said = moment_of(first_open).isoformat().encode()
-            _write_whole(self._listing(series), said, self._write_lock(series, day_of(first_open)))
+            _write_whole(self._listing(series), said, self._write_lock(series.key))
 
     def series(self) -> Iterator[Series]:
         """Every series that has a folder, in order, from the folders' names alone."""
@@ -224,20 +189,14 @@ class DayStore:
         """As `path`, for the hot path."""
         return f"{self.root}/{series.key}/{day}{SUFFIX}"
 
-    def _write_lock(self, series: Series, day: date) -> FileLock:
-        """One writer at a time for a day; held for one write, and by nobody who waits for another lock."""
+    def _write_lock(self, name: str) -> FileLock:
+        """One writer at a time for a file; held for one write, and by nobody who waits for another lock."""
         self._locks.mkdir(parents=True, exist_ok=True)
-        number = zlib.crc32(f"{series.key}/{day}".encode()) % _WRITE_LOCKS
+        number = zlib.crc32(name.encode()) % _WRITE_LOCKS
         return FileLock(self._locks / f"write-{number:02d}.lock", poll_interval=0.002)
 
     def _listing(self, series: Series) -> Path:
         return self.folder(series) / ".listed"
-
-
-def join(days: list[pa.RecordBatch]) -> pa.Table:
-    """Days as one table: large ones as they are, small ones in one piece."""
-    table = pa.Table.from_batches(days, schema=BAR_SCHEMA)
-    return table.combine_chunks() if table.num_rows < _JOINED_ROWS * len(days) else table
 
 
 def _write_whole(path: Path, data: bytes, lock: FileLock) -> None:
@@ -255,16 +214,6 @@ def _write_whole(path: Path, data: bytes, lock: FileLock) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-
-
-def _named_day(name: str) -> date | None:
-    stem, dot, ending = name.partition(".")
-    if dot + ending != SUFFIX or len(stem) != len("2024-01-01"):
-        return None
-    try:
-        return date.fromisoformat(stem)
-    except ValueError:
-        return None
 
 
 def _folders(path: Path) -> list[str]:

@@ -16,8 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from ckvd_sql.bars import BAR_SCHEMA
-from ckvd_sql.cache import join
+from ckvd_sql.bars import BAR_SCHEMA, join
 from ckvd_sql.pruning import Pruning
 from ckvd_sql.stream import reader
 
@@ -107,8 +106,8 @@ def klines_dataset(resolver: Resolver, ask: Callable[[], Query]) -> LazyDataset:
     def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[list[pa.RecordBatch]]:
         pruning = Pruning(filter_, KLINES_SCHEMA, lambda series: {"symbol": series.symbol})
         for step in resolver.stream(ask(), pruning):
-            if step.months is not None:
-                yield labelled(step.months, step.series.symbol, "cache", columns).to_batches()
+            if step.stretch:
+                yield labelled(step.stretch, step.series.symbol, "cache", columns).to_batches()
             for (source, whole), days in groupby(step.days, key=_sameness(step, pruning)):
                 bars = join([day.bars for day in days])
                 if whole:
@@ -135,15 +134,15 @@ def plain_word(text: str, rows: int) -> pa.Array:
 
 
 def labelled(
-    bars: pa.Table,
+    bars: Sequence[pa.RecordBatch],
     symbol: str,
     source: str,
     columns: Sequence[str] = KLINES_SCHEMA.names,
     spell: Callable[[str, int], pa.Array] = word,
 ) -> pa.Table:
     """Columns of `ckvd_klines` from bars: the two that day files do not store are added, nothing is copied."""
-    words = {"symbol": symbol, "source": source}
-    arrays = [spell(words[name], bars.num_rows) if name in words else bars.column(name) for name in columns]
+    table, words = pa.Table.from_batches(bars, schema=BAR_SCHEMA), {"symbol": symbol, "source": source}
+    arrays = [spell(words[name], table.num_rows) if name in words else table.column(name) for name in columns]
     fields = [pa.field(name, array.type, nullable=False) for name, array in zip(columns, arrays, strict=True)]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
@@ -152,11 +151,11 @@ def whole_table(steps: Iterable[Step], spell: Callable[[str, int], pa.Array] = w
     """Every bar of a stream."""
     parts = []
     for step in steps:
-        if step.months is not None:
-            parts.append(labelled(step.months, step.series.symbol, "cache", spell=spell))
+        if step.stretch:
+            parts.append(labelled(step.stretch, step.series.symbol, "cache", spell=spell))
         for source, days in groupby(step.days, key=lambda day: day.source):
             parts.append(labelled(join([day.bars for day in days]), step.series.symbol, source, spell=spell))
-    return pa.concat_tables(parts or [labelled(BAR_SCHEMA.empty_table(), "", "", spell=spell)])
+    return pa.concat_tables(parts or [labelled([], "", "", spell=spell)])
 
 
 @functools.lru_cache(maxsize=1024)

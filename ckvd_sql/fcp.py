@@ -21,7 +21,7 @@ from ckvd_sql.cache import DayStore
 from ckvd_sql.errors import CacheError, CkvdError, OfflineError, ProviderUnavailableError
 from ckvd_sql.fetch import Fetcher, outcome
 from ckvd_sql.jobs import DAYS_A_JOB, DayBars, Job, first_of_job
-from ckvd_sql.market import DAY, SECOND, Month, day_start, spell_days
+from ckvd_sql.market import DAY, SECOND, Month, Span, day_of, day_start, spell_days
 from ckvd_sql.pruning import Cover
 
 if TYPE_CHECKING:
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ckvd_sql.market import Market, Series, Span
+    from ckvd_sql.market import Market, Series
     from ckvd_sql.pruning import Pruning
     from ckvd_sql.query import Query
     from ckvd_sql.rest import Symbol
     from ckvd_sql.settings import Settings
+    from ckvd_sql.snapshot import Snapshot
 
 log = logging.getLogger("ckvd_sql")
 
@@ -59,29 +60,31 @@ class DayPlan:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What is read together: whole months of the cache, or days of which a job fetches some."""
+    """What is read together: a stretch of time whose days are all in the cache, or days of which a job fetches some."""
 
     series: Series
     days: tuple[date, ...] = ()
     job: Job | None = None
-    months: tuple[Month, ...] = ()
+    stretch: Span | None = None
 
-    def all_days(self) -> list[date]:
-        """Every day of the block."""
-        return list(self.days) or [day for month in self.months for day in month.days()]
+    def all_days(self, cached: Iterable[date]) -> list[date]:
+        """Every day of the block; on a stretch there may be days in the cache that the grid does not have."""
+        if self.stretch is None:
+            return list(self.days)
+        return sorted({*self.stretch.days(self.series.interval), *filter(self.stretch.touches, cached)})
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What comes out of the stream together: whole months of the cache, or days in order, cut to the query."""
+    """What comes out of the stream together, cut to the query: a stretch of the cache, or days in order."""
 
     series: Series
     days: tuple[DayBars, ...] = ()
-    months: pa.Table | None = None
+    stretch: tuple[pa.RecordBatch, ...] = ()
 
     def batches(self) -> list[pa.RecordBatch]:
         """The bars, in order."""
-        return self.months.to_batches() if self.months is not None else [day.bars for day in self.days]
+        return [*self.stretch, *(day.bars for day in self.days)]
 
 
 def plan(
@@ -223,8 +226,8 @@ class Resolver:
                 on_error(job, error)
 
             for block in work:
-                if block.months and (months := self._months(block)):
-                    yield Step(block.series, months=months)
+                if block.stretch and (bars := self._stretch(block.series, block.stretch)) is not None:
+                    yield Step(block.series, stretch=tuple(bars))
                     continue
                 got: dict[date, DayBars] = {}
                 if block.job:
@@ -240,42 +243,67 @@ class Resolver:
                 yield Step(block.series, tuple(self._closed(query, block.series, day) for day in inside))
 
     def _blocks(self, query: Query, series: Series, pruning: Pruning | None, *, by_day: bool) -> Iterator[Block]:
-        """A series' plan as blocks: most months lie whole in the cache, and need no look at their days."""
-        snapshot, first_open = self.store.snapshot(series), self.store.listed(series)
-        months = list(query.span.months())
-        covers = pruning.months(series, months) if pruning else {}
+        """A series' plan as blocks: most years, then months, lie whole in the cache, and need no look at their days."""
+        snapshot = self.store.snapshot(series)
+        covers = pruning.months(series, list(query.span.months())) if pruning and pruning.prunes else {}
 
-        def whole(month: Month) -> bool:
-            inside = query.span.within(month) == month.span and month.span.end <= query.now
-            return inside and covers.get(month, Cover.ALL) is Cover.ALL and snapshot.holds(month)
+        def in_one(span: Span) -> bool:
+            kept_whole = all(covers.get(month, Cover.ALL) is Cover.ALL for month in (span.months() if covers else ()))
+            return not by_day and kept_whole and self._here(snapshot, series, span, query.now)
 
-        in_one = not (by_day or series.interval.coarse)
-        for (_, together), run in groupby(months, key=lambda month: (month.year, in_one and whole(month))):
-            if together:
-                yield Block(series, months=tuple(run))
+        for year in query.span.years():
+            if in_one(year):
+                yield Block(series, stretch=year)
                 continue
-            for month in run:
-                if covers.get(month) is Cover.NONE:
+            parts = [year.within(month.span) for month in year.months()]
+            for together, run in groupby(parts, key=in_one):
+                if together:
+                    months = list(run)
+                    yield Block(series, stretch=Span(months[0].start, months[-1].end))
                     continue
-                days = plan(
-                    series,
-                    query.span.within(month),
-                    query.now,
-                    include_open=query.include_open,
-                    cached=snapshot.days,
-                    first_open=first_open,
-                )
-                if covers.get(month) is Cover.PART and pruning:
-                    wanted = pruning.days(series, [one.day for one in days])
-                    days = [one for one in days if one.day in wanted]
-                yield from blocks(series, days)
+                for part in run:
+                    cover = covers.get(Month.of(day_of(part.start)), Cover.ALL)
+                    if cover is not Cover.NONE:
+                        yield from self._day_blocks(
+                            query, series, part, snapshot, pruning if cover is Cover.PART else None
+                        )
 
-    def _months(self, block: Block) -> pa.Table | None:
-        """Months of the cache in one; None where they must be read day by day, for one day can't be read."""
+    def _day_blocks(
+        self, query: Query, series: Series, span: Span, snapshot: Snapshot, pruning: Pruning | None
+    ) -> Iterator[Block]:
+        """A month's plan as blocks, without the days that the filter rules out."""
+        days = plan(
+            series,
+            span,
+            query.now,
+            include_open=query.include_open,
+            cached=snapshot.days,
+            first_open=self.store.listed(series),
+        )
+        if pruning:
+            wanted = pruning.days(series, [one.day for one in days])
+            days = [one for one in days if one.day in wanted]
+        yield from blocks(series, days)
+
+    def _here(self, snapshot: Snapshot, series: Series, span: Span, now: int) -> bool:
+        """Whether every bar of a range is closed and in the cache."""
+        slots = series.interval.slots(span.start, span.end)
+        closed = not slots or series.interval.opens(slots[-1] + 1) <= now
+        return closed and snapshot.holds(day_of(span.start), day_of(span.end - 1))
+
+    def _stretch(self, series: Series, span: Span) -> list[pa.RecordBatch] | None:
+        """A stretch of the cache; None where it must be read day by day, for one day is gone or can't be read."""
+        first, last = day_of(span.start), day_of(span.end - 1)
+        snapshot = self.store.snapshot(series)
+        if not snapshot.holds(first, last):
+            return None
         try:
-            return self.store.snapshot(block.series).table(block.months)
+            bars = snapshot.stretch(first, last)
         except (CacheError, FileNotFoundError):
             return None
+        if span.start == day_start(first) and span.end == day_start(last) + DAY:
+            return bars
+        return [within(one, span.start, span.end) for one in bars]
 
     def _read(
         self, block: Block, got: dict[date, DayBars], fetcher: Fetcher, fail: Callable[[Job, CkvdError], None]
@@ -283,7 +311,7 @@ class Resolver:
         """A block's days in order, those that a job got among them. One that can't be read is fetched again."""
         snapshot = self.store.snapshot(block.series)
         unread: list[date] = []
-        for day in block.all_days():
+        for day in block.all_days(snapshot.days):
             if day not in got:
                 try:
                     got[day] = DayBars(day, snapshot.read(day), "cache")
@@ -296,8 +324,8 @@ class Resolver:
                     log.warning("%s; it is set aside and fetched again", error)
                     self.store.set_aside(block.series, day)
                     unread.append(day)
-        for month, days in groupby(unread, key=Month.of):
-            job = Job(block.series, month, archived=tuple(days))
+        for month, lacking in groupby(unread, key=Month.of):
+            job = Job(block.series, month, archived=tuple(lacking))
             try:
                 fetched: dict[date, DayBars] = outcome(fetcher.start(job))
                 got |= fetched

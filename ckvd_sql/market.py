@@ -263,10 +263,17 @@ class Span:
         """Whether an instant of the day is in the range."""
         return day_start(day) < self.end and self.start < day_start(day) + DAY
 
-    def within(self, month: Month) -> Span:
-        """The part of the range in a month."""
-        whole = month.span
-        return Span(max(self.start, whole.start), min(self.end, whole.end))
+    def within(self, other: Span) -> Span:
+        """The part of the range in another."""
+        return Span(max(self.start, other.start), min(self.end, other.end))
+
+    def years(self) -> Iterator[Span]:
+        """The range by calendar years, from the first day that can have a bar on."""
+        start = max(self.start, day_start(FIRST_DAY))
+        while start < self.end:
+            following = day_start(date(day_of(start).year + 1, 1, 1))
+            yield Span(start, min(self.end, following))
+            start = following
 
     def months(self) -> Iterator[Month]:
         """The months that the range touches."""

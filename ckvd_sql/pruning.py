@@ -64,6 +64,11 @@ class Pruning:
         self._months: dict[Series, dict[Month, Cover]] = {}
         self._covered: set[tuple[Series, date]] = set()
 
+    @property
+    def prunes(self) -> bool:
+        """Whether there is a filter."""
+        return self._filter is not None
+
     def possible(self, series: Series) -> bool:
         """Whether the filter can be true anywhere in the series."""
         return self._filter is None or bool(self._possible(self._filter, {0: self._of(series)}))

@@ -35,12 +35,24 @@ _SMALL = 32_768  # bytes; below this, reading a file is cheaper than mapping it
 
 @dataclass(frozen=True, slots=True)
 class SealedBars:
-    """What a file holds: its bars, what its metadata says, its size in bytes, and whether the bars are mapped."""
+    """What a file holds.
+
+    Attributes:
+        bars: Its bars.
+        said: Its metadata.
+        stamp: What tells the file from another in its place: time of change in ns, size in bytes, inode number.
+        mapped: Whether the bars' memory is the file's.
+    """
 
     bars: pa.RecordBatch
     said: dict[bytes, bytes]
-    size: int
+    stamp: tuple[int, int, int]
     mapped: bool
+
+    @property
+    def size(self) -> int:
+        """The file's size in bytes."""
+        return self.stamp[1]
 
     def check_values(self) -> None:
         """Hold the values too against what was written. Raises `ValueError`."""
@@ -70,7 +82,7 @@ def seal(bars: pa.RecordBatch, metadata: dict[str, str]) -> bytes:
 
 def unseal(path: str) -> SealedBars:
     """What a file holds, if its seal does. Raises `FileNotFoundError`, else one of `UNREADABLE`."""
-    data = _content(path)
+    data, stamp = _content(path)
     content = pa.py_buffer(data)
     first, second, head, foot = _taken_apart(content)
     at = head.find(_SEAL)
@@ -83,7 +95,7 @@ def unseal(path: str) -> SealedBars:
         raise ValueError("its columns are not those of bars")
     if not second.metadata.equals(_layout(int(said[b"ckvd.rows"]))):
         raise ValueError("its bars are laid out otherwise than it says")
-    return SealedBars(ipc.read_record_batch(second, BAR_SCHEMA), said, content.size, isinstance(data, mmap.mmap))
+    return SealedBars(ipc.read_record_batch(second, BAR_SCHEMA), said, stamp, isinstance(data, mmap.mmap))
 
 
 def body_hash(bars: pa.RecordBatch) -> str:
@@ -94,8 +106,8 @@ def body_hash(bars: pa.RecordBatch) -> str:
     return digest.hexdigest()
 
 
-def _content(path: str) -> bytes | mmap.mmap:
-    """A file's bytes: mapped, or read where it is so small that mapping costs more. Both ends are looked at."""
+def _content(path: str) -> tuple[bytes | mmap.mmap, tuple[int, int, int]]:
+    """A file's bytes, mapped, or read where it is so small that mapping costs more; and its stamp."""
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe in its place must not be waited for
     try:
         status = os.fstat(file)
@@ -107,7 +119,7 @@ def _content(path: str) -> bytes | mmap.mmap:
         os.close(file)
     if data[: len(_MAGIC)] != _MAGIC or data[-len(_MAGIC) :] != _MAGIC:
         raise ValueError("it is not a whole Arrow file")
-    return data
+    return data, (status.st_mtime_ns, size, status.st_ino)
 
 
 def _taken_apart(content: pa.Buffer) -> tuple[ipc.Message, ipc.Message, bytes, bytes]:
@@ -143,4 +155,4 @@ def _layout(rows: int) -> pa.Buffer:
         raise ValueError(f"it says it has {rows} rows")
     zeros = pa.array(np.zeros(rows, dtype=np.int64))
     bars = pa.RecordBatch.from_arrays([zeros.view(field.type) for field in BAR_SCHEMA], schema=BAR_SCHEMA)
-    return ipc.read_message(bars.serialize()).metadata
+    return pa.py_buffer(ipc.read_message(bars.serialize()).metadata.to_pybytes())  # without what it is a slice of

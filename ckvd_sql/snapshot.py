@@ -1,0 +1,195 @@
+"""The bars of a series' folder as it was at one look: by day, or by stretches of days in as few pieces as can be.
+
+What has been opened stays open for as long as the snapshot lives, which is as long as the folder does not change.
+Stretches come from packs where there are some; where most of a period had to be read day by day, a pack is made.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ckvd_sql import dayfile, packs
+from ckvd_sql.bars import join
+from ckvd_sql.errors import CacheError
+from ckvd_sql.look import SUFFIX, Look, by_files, date_of, number_of, spelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date
+
+    import pyarrow as pa
+
+    from ckvd_sql.market import Series
+    from ckvd_sql.packs import Pack, Period
+    from ckvd_sql.sealed import SealedBars
+
+#: Where what is derived from a series' day files is, beside them, and the name of the look in it.
+DERIVED = ".packs"
+LOOK = "days"
+
+#: A pack is made when this many days had to be opened one by one.
+_WORTH_IT = 28
+
+
+@dataclass(slots=True)
+class Held:
+    """What the snapshots of one process keep open or in memory."""
+
+    maps: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """What a snapshot is given of the disk.
+
+    Attributes:
+        folder: The folder of the day files.
+        keep: Keeps derived content below a name in `DERIVED`, if the disk allows; says whether it did.
+        held: What is held open is added here.
+    """
+
+    folder: str
+    keep: Callable[[str, bytes], bool]
+    held: Held
+
+
+class Snapshot:
+    """A series' folder at one look.
+
+    Args:
+        disk: Where it is.
+        series: The series.
+        look: The look.
+    """
+
+    def __init__(self, disk: Disk, series: Series, look: Look) -> None:
+        self.changed = look.changed
+        self._disk = disk
+        self._series = series
+        self._look = look
+        self._opened: dict[int, pa.RecordBatch] = {}
+        self._packs: dict[str, Pack | None] = {}
+        self._tried: set[str] = set()
+
+    @functools.cached_property
+    def days(self) -> frozenset[date]:
+        """The days that have a file."""
+        return frozenset(map(date_of, self._look.numbers.tolist()))
+
+    def holds(self, first: date, last: date) -> bool:
+        """Whether every day that opens a bar from `first` to `last`, both included, is here."""
+        if not self._series.interval.coarse:
+            begin, end = number_of(first), number_of(last)
+            return len(self._numbers(begin, end)) == end - begin + 1
+        return self.days.issuperset(self._series.interval.open_days(first, last))
+
+    def read(self, day: date) -> pa.RecordBatch:
+        """A day's bars. Raises as `dayfile.read`."""
+        number = number_of(day)
+        bars = next(iter(self._stretch(number, number)), None)
+        return self._read(number) if bars is None else bars
+
+    def stretch(self, first: date, last: date) -> list[pa.RecordBatch]:
+        """The bars of every day that is here from `first` to `last`, in order. Raises as `dayfile.read`."""
+        return self._stretch(number_of(first), number_of(last))
+
+    def _stretch(self, first: int, last: int) -> list[pa.RecordBatch]:
+        parts: list[pa.RecordBatch] = []
+        for period in packs.periods(self._series.interval, first, last):
+            if period:
+                parts += self._part(period, max(first, period.first), min(last, period.last))
+            else:
+                parts += map(self._read, self._numbers(first, last))
+        return parts
+
+    def _part(self, period: Period, first: int, last: int) -> list[pa.RecordBatch]:
+        """The days of one period: out of its pack what that has, the others one by one."""
+        wanted = self._numbers(first, last)
+        pack = self._pack(period, len(wanted))
+        loose = [one for one in wanted if not (pack and pack.first <= one <= pack.last)]
+        most = 2 * len(wanted) >= len(self._numbers(period.first, period.last))
+        if len(loose) >= _WORTH_IT and most and (made := self._made(period)):
+            pack, loose = made, []
+        if pack is None:
+            return join([self._read(one) for one in loose])
+        return [
+            *join([self._read(one) for one in loose if one < pack.first]),
+            pack.days(first, last),
+            *join([self._read(one) for one in loose if one > pack.last]),
+        ]
+
+    def _numbers(self, first: int, last: int) -> list[int]:
+        numbers: list[int] = self._look.numbers[self._look.between(first, last)].tolist()
+        return numbers
+
+    def _read(self, number: int) -> pa.RecordBatch:
+        bars = self._opened.get(number)
+        if bars is None:
+            found = self._open(number)
+            bars = self._opened[number] = found.bars
+            self._hold(found)
+        return bars
+
+    def _open(self, number: int) -> SealedBars:
+        day = date_of(number)
+        return dayfile.read(f"{self._disk.folder}/{day}{SUFFIX}", self._series, day)
+
+    def _hold(self, found: SealedBars) -> None:
+        if found.mapped:
+            self._disk.held.maps += 1
+        else:
+            self._disk.held.size += found.size
+
+    def _pack(self, period: Period, wanted: int) -> Pack | None:
+        """The period's pack, if it is there and its files are the same."""
+        if period.name not in self._packs:
+            if self._look.stamps is None and wanted < _WORTH_IT:
+                return None  # to look at every file of the folder would take longer than to open these
+            path = f"{self._disk.folder}/{DERIVED}/{period.name}.pack"
+            found = packs.read(path, self._series)
+            usable = found is not None and self._stamped() and packs.is_of(*found, self._look)
+            self._packs[period.name] = found[0] if found and usable else None
+            self._disk.held.maps += usable
+        return self._packs[period.name]
+
+    def _stamped(self) -> bool:
+        """Whether the look is one at each file, after one if need be; the folder may have changed since."""
+        if self._look.stamps is None:
+            try:
+                look, settled = by_files(self._disk.folder)
+            except OSError:
+                return False
+            if look.changed != self.changed:
+                return False
+            self._look = look
+            if settled:
+                self._disk.keep(LOOK, spelled(look, self._series.key))
+        return True
+
+    def _made(self, period: Period) -> Pack | None:
+        """A pack that is made now; None where a day can't be read, or the pack can't be kept and is large."""
+        if period.name in self._tried:
+            return None
+        self._tried.add(period.name)
+        numbers = self._numbers(period.first, period.last)
+        try:
+            found = [self._open(one) for one in numbers]
+        except (CacheError, FileNotFoundError):
+            return None
+        days = [one.bars for one in found]
+        stamps = np.array([(one, *of.stamp) for one, of in zip(numbers, found, strict=True)], dtype=np.int64)
+        name = f"{period.name}.pack"
+        kept = self._disk.keep(name, packs.encode(self._series, days, stamps))
+        read_back = packs.read(f"{self._disk.folder}/{DERIVED}/{name}", self._series) if kept else None
+        if read_back:
+            self._disk.held.maps += 1
+            self._packs[period.name] = read_back[0]
+        elif len(joined := join(days)) == 1:
+            self._disk.held.size += joined[0].nbytes
+            self._packs[period.name] = packs.Pack(numbers[0], numbers[-1], joined[0])
+        return self._packs.get(period.name)

@@ -110,8 +110,7 @@ class CryptoKlineVisionData:
         import polars as pl  # noqa: PLC0415 (not free, and SQL does without)
 
         query = self._query(symbol, interval, start_time, end_time, market, include_open=include_open)
-        table = whole_table(self._resolver.stream(query), plain_word).combine_chunks()
-        frame = pl.from_arrow(table)
+        frame = pl.from_arrow(whole_table(self._resolver.stream(query), plain_word), rechunk=False)
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 (a table is a frame)
         return frame
 

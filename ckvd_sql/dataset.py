@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
@@ -33,6 +32,8 @@ WORD = pa.dictionary(pa.int8(), pa.string())
 KLINES_SCHEMA = pa.schema(
     [pa.field("symbol", WORD, nullable=False), *BAR_SCHEMA, pa.field("source", WORD, nullable=False)]
 )
+
+_WORDS = ("symbol", "source")
 
 Scan = Callable[[Sequence[str], "pc.Expression | None"], Iterator[list[pa.RecordBatch]]]
 
@@ -105,15 +106,18 @@ def klines_dataset(resolver: Resolver, ask: Callable[[], Query]) -> LazyDataset:
 
     def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[list[pa.RecordBatch]]:
         pruning = Pruning(filter_, KLINES_SCHEMA, lambda series: {"symbol": series.symbol})
+        schema = pa.schema([KLINES_SCHEMA.field(name) for name in columns])
         for step in resolver.stream(ask(), pruning):
+            symbol = step.series.symbol
             if step.stretch:
-                yield labelled(step.stretch, step.series.symbol, "cache", columns).to_batches()
+                yield labelled(step.stretch, symbol, "cache", schema)
             for (source, whole), days in groupby(step.days, key=_sameness(step, pruning)):
                 bars = join([day.bars for day in days])
                 if whole:
-                    yield labelled(bars, step.series.symbol, source, columns).to_batches()
+                    yield labelled(bars, symbol, source, schema)
                 else:
-                    yield labelled(bars, step.series.symbol, source).filter(filter_).select(list(columns)).to_batches()
+                    kept = [batch.filter(filter_) for batch in labelled(bars, symbol, source)]
+                    yield [batch.select(list(columns)) for batch in kept]
 
     return LazyDataset(KLINES_SCHEMA, scan)
 
@@ -134,38 +138,43 @@ def plain_word(text: str, rows: int) -> pa.Array:
 
 
 def labelled(
-    bars: Sequence[pa.RecordBatch],
+    bars: Iterable[pa.RecordBatch],
     symbol: str,
     source: str,
-    columns: Sequence[str] = KLINES_SCHEMA.names,
+    schema: pa.Schema = KLINES_SCHEMA,
     spell: Callable[[str, int], pa.Array] = word,
-) -> pa.Table:
+) -> list[pa.RecordBatch]:
     """Columns of `ckvd_klines` from bars: the two that day files do not store are added, nothing is copied."""
-    table, words = pa.Table.from_batches(bars, schema=BAR_SCHEMA), {"symbol": symbol, "source": source}
-    arrays = [spell(words[name], table.num_rows) if name in words else table.column(name) for name in columns]
-    fields = [pa.field(name, array.type, nullable=False) for name, array in zip(columns, arrays, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+    words, names = {"symbol": symbol, "source": source}, schema.names
+    return [
+        pa.RecordBatch.from_arrays(
+            [spell(words[name], batch.num_rows) if name in words else batch.column(name) for name in names],
+            schema=schema,
+        )
+        for batch in bars
+    ]
 
 
 def whole_table(steps: Iterable[Step], spell: Callable[[str, int], pa.Array] = word) -> pa.Table:
     """Every bar of a stream."""
-    parts = []
+    text = spell("", 0).type
+    schema = pa.schema([field.with_type(text) if field.name in _WORDS else field for field in KLINES_SCHEMA])
+    parts: list[pa.RecordBatch] = []
     for step in steps:
-        if step.stretch:
-            parts.append(labelled(step.stretch, step.series.symbol, "cache", spell=spell))
+        parts += labelled(step.stretch, step.series.symbol, "cache", schema, spell)
         for source, days in groupby(step.days, key=lambda day: day.source):
-            parts.append(labelled(join([day.bars for day in days]), step.series.symbol, source, spell=spell))
-    return pa.concat_tables(parts or [labelled([], "", "", spell=spell)])
+            parts += labelled(join([day.bars for day in days]), step.series.symbol, source, schema, spell)
+    return pa.Table.from_batches(parts, schema=schema)
 
 
 @functools.lru_cache(maxsize=1024)
 def _dictionary(text: str) -> pa.Array:
-    return pa.array([text])
+    return pa.array([text], pa.string())
 
 
 @functools.lru_cache(maxsize=8)
 def _zero_block(rows: int) -> pa.Array:
-    return pa.array(np.zeros(rows, dtype=np.int8))
+    return pa.Array.from_buffers(pa.int8(), rows, [None, pa.py_buffer(bytes(rows))])
 
 
 def _zeros(rows: int) -> pa.Array:

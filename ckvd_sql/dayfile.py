@@ -47,14 +47,19 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class DayFile:
-    """A day file and what it says of itself; `size` is in bytes."""
+    """A day file and what it says of itself; its `stamp` is that of `SealedBars`."""
 
     series: Series
     day: date
     path: Path
     rows: int
-    size: int
+    stamp: tuple[int, int, int]
     provenance: Provenance
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return self.stamp[1]
 
 
 def encode(series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> bytes:
@@ -119,7 +124,7 @@ def describe(path: str, series: Series, day: date, *, verify: bool = False) -> D
         )
     except UNREADABLE as error:
         raise _unusable(path, error) from error
-    return DayFile(series, day, Path(path), found.bars.num_rows, found.size, provenance)
+    return DayFile(series, day, Path(path), found.bars.num_rows, found.stamp, provenance)
 
 
 def _unusable(path: str, error: Exception) -> CacheError:

@@ -21,7 +21,7 @@ from ckvd_sql.cache import DayStore
 from ckvd_sql.errors import CacheError, CkvdError, OfflineError, ProviderUnavailableError
 from ckvd_sql.fetch import Fetcher, outcome
 from ckvd_sql.jobs import DAYS_A_JOB, DayBars, Job, first_of_job
-from ckvd_sql.market import DAY, SECOND, Month, Span, day_of, day_start, spell_days
+from ckvd_sql.market import DAY, SECOND, Month, Span, consecutive, day_of, day_start, days_between, spell_days
 from ckvd_sql.pruning import Cover
 
 if TYPE_CHECKING:
@@ -263,27 +263,38 @@ class Resolver:
                     continue
                 for part in run:
                     cover = covers.get(Month.of(day_of(part.start)), Cover.ALL)
-                    if cover is not Cover.NONE:
-                        yield from self._day_blocks(
-                            query, series, part, snapshot, pruning if cover is Cover.PART else None
-                        )
+                    if cover is Cover.NONE:
+                        continue
+                    days = self._days(query, series, part, pruning if cover is Cover.PART else None)
+                    for block in blocks(series, days):
+                        yield from [block] if by_day else self._in_stretches(block, part, query.now, pruning)
 
-    def _day_blocks(
-        self, query: Query, series: Series, span: Span, snapshot: Snapshot, pruning: Pruning | None
-    ) -> Iterator[Block]:
-        """A month's plan as blocks, without the days that the filter rules out."""
+    def _days(self, query: Query, series: Series, span: Span, pruning: Pruning | None) -> list[DayPlan]:
+        """The plan of a month, without the days that the filter rules out."""
         days = plan(
             series,
             span,
             query.now,
             include_open=query.include_open,
-            cached=snapshot.days,
+            cached=self.store.days(series),
             first_open=self.store.listed(series),
         )
-        if pruning:
-            wanted = pruning.days(series, [one.day for one in days])
-            days = [one for one in days if one.day in wanted]
-        yield from blocks(series, days)
+        wanted = pruning.days(series, [one.day for one in days]) if pruning else None
+        return [one for one in days if wanted is None or one.day in wanted]
+
+    def _in_stretches(self, block: Block, span: Span, now: int, pruning: Pruning | None) -> Iterator[Block]:
+        """A block without a job as stretches of the days that the filter keeps whole, and the others as they are."""
+        series = block.series
+        if block.job or series.interval.coarse:
+            yield block
+            return
+        for whole, run in groupby(block.days, key=lambda day: pruning is None or pruning.covers(series, day)):
+            for first, last in consecutive(run):
+                stretch = Span(day_start(first), day_start(last) + DAY).within(span)
+                if whole and self._here(self.store.snapshot(series), series, stretch, now):
+                    yield Block(series, stretch=stretch)
+                else:
+                    yield Block(series, tuple(days_between(first, last)))
 
     def _here(self, snapshot: Snapshot, series: Series, span: Span, now: int) -> bool:
         """Whether every bar of a range is closed and in the cache."""

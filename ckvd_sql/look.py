@@ -89,10 +89,9 @@ def by_files(folder: str) -> tuple[Look, bool]:
     return Look(changed, np.ascontiguousarray(stamps[:, 0]), stamps), settled
 
 
-def spelled(look: Look, key: str) -> bytes:
+def spelled(changed: int, stamps: Stamps, key: str) -> bytes:
     """A look at each file as bytes to keep, of the series with this key."""
-    assert look.stamps is not None  # noqa: S101 (the caller's duty)
-    content = np.int64(look.changed).tobytes() + look.stamps.tobytes()
+    content = np.int64(changed).tobytes() + stamps.tobytes()
     return _hashed(content, key) + content
 
 

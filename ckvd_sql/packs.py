@@ -23,7 +23,7 @@ from ckvd_sql.sealed import UNREADABLE, seal, unseal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ckvd_sql.look import Look, Stamps
+    from ckvd_sql.look import Stamps
     from ckvd_sql.market import Interval, Series
 
 FORMAT = "1"
@@ -92,10 +92,10 @@ def read(path: str, series: Series) -> tuple[Pack, str] | None:
         return None
 
 
-def is_of(pack: Pack, fingerprint: str, look: Look) -> bool:
-    """Whether the files that a pack was made from are those that the look saw."""
-    assert look.stamps is not None  # noqa: S101 (the caller's duty)
-    return fingerprint == _fingerprint(look.stamps[look.between(pack.first, pack.last)])
+def is_of(pack: Pack, fingerprint: str, stamps: Stamps) -> bool:
+    """Whether the files that a pack was made from are among those with these stamps, and no others of its days."""
+    begin, end = stamps[:, 0].searchsorted((pack.first, pack.last + 1))
+    return fingerprint == _fingerprint(stamps[begin:end])
 
 
 def _fingerprint(stamps: Stamps) -> str:

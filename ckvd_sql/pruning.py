@@ -10,6 +10,7 @@ import functools
 import operator
 from datetime import date
 from enum import Enum
+from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
@@ -35,6 +36,11 @@ _FORMAT = ds.IpcFileFormat()
 _NOWHERE = fs.SubTreeFileSystem("/nonexistent", fs.LocalFileSystem())
 
 
+#: The columns that have one value all through a series, and those that a period bounds.
+_LABELS = ("provider", "market", "symbol", "interval")
+_TIMES = {"open_time", "date"}
+
+
 class Cover(Enum):
     """How many rows of a period a filter keeps, as far as can be told without reading it."""
 
@@ -44,7 +50,7 @@ class Cover(Enum):
 
 
 class Pruning:
-    """One scan's filter, judged by series, year, month and day.
+    """One scan's filter, judged by series, year, month, part of the month and day.
 
     A fragment costs microseconds and there are thousands of days, so a longer period is judged first, and a shorter
     one only where the filter covers the longer in part.
@@ -61,8 +67,10 @@ class Pruning:
         self._filter = filter_
         self._schema = schema
         self._labels = labels
-        self._months: dict[Series, dict[Month, Cover]] = {}
-        self._covered: set[tuple[Series, date]] = set()
+        self._columns = frozenset(_TIMES & set(schema.names))
+        self._named = any(name in str(filter_) for name in _LABELS)
+        self._months: dict[Series | None, dict[Month, Cover]] = {}
+        self._covered: set[tuple[Series | None, date]] = set()
 
     @property
     def prunes(self) -> bool:
@@ -71,13 +79,16 @@ class Pruning:
 
     def possible(self, series: Series) -> bool:
         """Whether the filter can be true anywhere in the series."""
-        return self._filter is None or bool(self._possible(self._filter, {0: self._of(series)}))
+        if self._filter is None or not self._named:
+            return True
+        anywhere = _FORMAT.make_fragment("", _NOWHERE, partition_expression=self._label(series))
+        return bool(self._possible(self._filter, [anywhere]))
 
     def months(self, series: Series, months: Sequence[Month]) -> dict[Month, Cover]:
         """What the filter keeps of each month."""
         if self._filter is None:
             return dict.fromkeys(months, Cover.ALL)
-        known = self._months.setdefault(series, {})
+        known = self._months.setdefault(self._known_as(series), {})
         new = [month for month in months if month not in known]
         years = self._judge(series, {month.year: (date(month.year, 1, 1), date(month.year, 12, 31)) for month in new})
         unsure = [month for month in new if years[month.year] is Cover.PART]
@@ -87,53 +98,83 @@ class Pruning:
 
     def days(self, series: Series, days: Sequence[date]) -> set[date]:
         """The days on which the filter can be true."""
+        if self._filter is None:
+            return set(days)
         months = self.months(series, sorted({Month.of(day) for day in days}))
         unsure = [day for day in days if months[Month.of(day)] is Cover.PART]
-        judged = self._judge(series, {day: (day, day) for day in unsure})
+        some = {part: list(of_part) for part, of_part in groupby(unsure, key=_part_of_month)}
+        parts = self._judge(series, {part: (of_part[0], of_part[-1]) for part, of_part in some.items()})
+        judged = {day: cover for part, cover in parts.items() for day in some[part]}
+        judged |= self._judge(series, {day: (day, day) for day, cover in judged.items() if cover is Cover.PART})
         covers = {day: judged.get(day, months[Month.of(day)]) for day in days}
-        self._covered |= {(series, day) for day, cover in covers.items() if cover is Cover.ALL}
+        whose = self._known_as(series)
+        self._covered |= {(whose, day) for day, cover in covers.items() if cover is Cover.ALL}
         return {day for day, cover in covers.items() if cover is not Cover.NONE}
 
     def covers(self, series: Series, day: date) -> bool:
         """Whether the filter is known to be true for every row of a day."""
-        if self._filter is None or (series, day) in self._covered:
+        whose = self._known_as(series)
+        if self._filter is None or (whose, day) in self._covered:
             return True
-        return self._months.get(series, {}).get(Month.of(day)) is Cover.ALL
+        return self._months.get(whose, {}).get(Month.of(day)) is Cover.ALL
 
-    def _of(self, series: Series) -> pc.Expression:
+    def _known_as(self, series: Series) -> Series | None:
+        """Whose judgements a series' are: everyone's, where the filter names no label."""
+        return series if self._named else None
+
+    def _judge(self, series: Series, periods: Mapping[Key, tuple[date, date]]) -> dict[Key, Cover]:
+        """What the filter keeps of periods, each by its first and last day."""
+        if not periods or self._filter is None:
+            return dict.fromkeys(periods, Cover.ALL)
+        guarantee = self._label(series) if self._named else None
+        said = {key: _fragment(first, last, self._columns, guarantee) for key, (first, last) in periods.items()}
+        kept = self._possible(self._filter, list(said.values()))
+        unsure = [fragment for fragment in said.values() if fragment.path in kept]
+        dropped = self._possible(~pc.coalesce(self._filter, _FALSE), unsure)
+        return {
+            key: Cover.NONE if one.path not in kept else Cover.PART if one.path in dropped else Cover.ALL
+            for key, one in said.items()
+        }
+
+    def _label(self, series: Series) -> pc.Expression:
         labels = self._labels(series).items()
         return functools.reduce(
             operator.and_, (pc.field(name) == pa.scalar(value, pa.string()) for name, value in labels)
         )
 
-    def _between(self, first: date, last: date) -> pc.Expression:
-        """What the rows of these days have in common, in the columns there are."""
-        said = _TRUE
-        if "open_time" in self._schema.names:
-            opened = pc.field("open_time")
-            said &= opened >= pa.scalar(day_start(first), INSTANT)
-            said &= opened < pa.scalar(day_start(last) + DAY, INSTANT)
-        if "date" in self._schema.names:
-            said &= pc.field("date") >= pa.scalar(first, pa.date32())
-            said &= pc.field("date") <= pa.scalar(last, pa.date32())
-        return said
-
-    def _judge(self, series: Series, periods: Mapping[Key, tuple[date, date]]) -> dict[Key, Cover]:
-        """What the filter keeps of periods, each by its first and last day."""
-        if not periods:
-            return {}
-        said = {key: self._of(series) & self._between(first, last) for key, (first, last) in periods.items()}
-        kept = self._possible(self._filter, said)
-        dropped = self._possible(~pc.coalesce(self._filter, _FALSE), said)
-        return {key: Cover.NONE if key not in kept else Cover.PART if key in dropped else Cover.ALL for key in periods}
-
-    def _possible(self, filter_: pc.Expression, periods: Mapping[Key, pc.Expression]) -> set[Key]:
-        """The periods for which pyarrow can't rule out that a row fulfils the filter."""
-        keys = list(periods)
-        fragments = [
-            _FORMAT.make_fragment(str(number), _NOWHERE, partition_expression=periods[key])
-            for number, key in enumerate(keys)
-        ]
+    def _possible(self, filter_: pc.Expression, fragments: list[ds.Fragment]) -> set[str]:
+        """The paths of the fragments for which pyarrow can't rule out that a row fulfils the filter."""
         dataset = ds.FileSystemDataset(fragments, self._schema, _FORMAT, _NOWHERE)
         found: Iterable[ds.Fragment] = dataset.get_fragments(filter=filter_)
-        return {keys[int(fragment.path)] for fragment in found}
+        return {fragment.path for fragment in found}
+
+
+def _part_of_month(day: date) -> tuple[int, int, int]:
+    return day.year, day.month, (day.day - 1) // 10
+
+
+def _fragment(first: date, last: date, columns: frozenset[str], guarantee: pc.Expression | None) -> ds.Fragment:
+    """A fragment of some days that says what all their rows have in common; it is known by its path."""
+    if guarantee is None:
+        return _fragment_of_days(first, last, columns)
+    said = guarantee & _between(first, last, columns)
+    return _FORMAT.make_fragment(f"{first}/{last}", _NOWHERE, partition_expression=said)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _fragment_of_days(first: date, last: date, columns: frozenset[str]) -> ds.Fragment:
+    said = _between(first, last, columns)
+    return _FORMAT.make_fragment(f"{first}/{last}", _NOWHERE, partition_expression=said)
+
+
+def _between(first: date, last: date, columns: frozenset[str]) -> pc.Expression:
+    """What the rows of these days have in common, in the columns there are."""
+    said = _TRUE
+    if "open_time" in columns:
+        opened = pc.field("open_time")
+        said &= opened >= pa.scalar(day_start(first), INSTANT)
+        said &= opened < pa.scalar(day_start(last) + DAY, INSTANT)
+    if "date" in columns:
+        said &= pc.field("date") >= pa.scalar(first, pa.date32())
+        said &= pc.field("date") <= pa.scalar(last, pa.date32())
+    return said

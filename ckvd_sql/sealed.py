@@ -14,7 +14,6 @@ import os
 import stat
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
@@ -153,6 +152,7 @@ def _layout(rows: int) -> pa.Buffer:
     """The head of a message with this many bars. It says where the values lie, and Arrow trusts it blindly."""
     if not 0 <= rows <= _MOST_ROWS:
         raise ValueError(f"it says it has {rows} rows")
-    zeros = pa.array(np.zeros(rows, dtype=np.int64))
-    bars = pa.RecordBatch.from_arrays([zeros.view(field.type) for field in BAR_SCHEMA], schema=BAR_SCHEMA)
+    zeros = pa.py_buffer(bytes(8 * rows))
+    arrays = [pa.Array.from_buffers(field.type, rows, [None, zeros]) for field in BAR_SCHEMA]
+    bars = pa.RecordBatch.from_arrays(arrays, schema=BAR_SCHEMA)
     return pa.py_buffer(ipc.read_message(bars.serialize()).metadata.to_pybytes())  # without what it is a slice of

@@ -7,31 +7,36 @@ Stretches come from packs where there are some; where most of a period had to be
 from __future__ import annotations
 
 import functools
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
-from ckvd_sql import dayfile, packs
+from ckvd_sql import dayfile, inventory, packs
 from ckvd_sql.bars import join
 from ckvd_sql.errors import CacheError
 from ckvd_sql.look import SUFFIX, Look, by_files, date_of, number_of, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from datetime import date
 
-    import pyarrow as pa
-
+    from ckvd_sql.look import Stamps
     from ckvd_sql.market import Series
     from ckvd_sql.packs import Pack, Period
     from ckvd_sql.sealed import SealedBars
 
-#: Where what is derived from a series' day files is, beside them, and the name of the look in it.
+log = logging.getLogger("ckvd_sql")
+
+#: Where what is derived from a series' day files is, beside them, and what is in it beside packs.
 DERIVED = ".packs"
 LOOK = "days"
+INVENTORY = "inventory"
 
-#: A pack is made when this many days had to be opened one by one.
+#: A pack is made, or the inventory kept, when this many days had to be opened one by one.
 _WORTH_IT = 28
 
 
@@ -75,6 +80,7 @@ class Snapshot:
         self._opened: dict[int, pa.RecordBatch] = {}
         self._packs: dict[str, Pack | None] = {}
         self._tried: set[str] = set()
+        self._inventory: pa.Table | None = None
 
     @functools.cached_property
     def days(self) -> frozenset[date]:
@@ -97,6 +103,38 @@ class Snapshot:
     def stretch(self, first: date, last: date) -> list[pa.RecordBatch]:
         """The bars of every day that is here from `first` to `last`, in order. Raises as `dayfile.read`."""
         return self._stretch(number_of(first), number_of(last))
+
+    def inventory(self, days: Iterable[date]) -> pa.Table:
+        """What the files of some days say of themselves, those of them that can be read; see `INVENTORY_SCHEMA`.
+
+        The others are logged.
+        """
+        wanted = np.array([number_of(day) for day in days], dtype=np.int64)
+        if self._inventory is None:
+            self._inventory = self._kept_inventory()
+        new = []
+        for number in np.setdiff1d(wanted, self._inventory.column("number").to_numpy()).tolist():
+            day = date_of(number)
+            try:
+                new.append(dayfile.describe(self._path(day), self._series, day))
+            except (FileNotFoundError, CacheError) as error:
+                log.warning("%s", error)
+        if new:
+            both = pa.concat_tables([self._inventory, inventory.of_files(new)])
+            self._inventory = both.sort_by("number").combine_chunks()
+            if len(new) >= _WORTH_IT:
+                self._disk.keep(INVENTORY, inventory.spelled(self._inventory))
+        at = np.isin(self._inventory.column("number").to_numpy(), wanted).nonzero()[0]
+        return self._inventory if len(at) == self._inventory.num_rows else self._inventory.take(at)
+
+    def _kept_inventory(self) -> pa.Table:
+        """The rows that were kept of files that are still in their places."""
+        try:
+            content = Path(self._disk.folder, DERIVED, INVENTORY).read_bytes()
+        except OSError:
+            return inventory.of_files([])
+        kept, stamps = inventory.read_back(content), self._stamps()
+        return inventory.of_files([]) if kept is None or stamps is None else inventory.in_place(kept, stamps)
 
     def _stretch(self, first: int, last: int) -> list[pa.RecordBatch]:
         parts: list[pa.RecordBatch] = []
@@ -137,7 +175,10 @@ class Snapshot:
 
     def _open(self, number: int) -> SealedBars:
         day = date_of(number)
-        return dayfile.read(f"{self._disk.folder}/{day}{SUFFIX}", self._series, day)
+        return dayfile.read(self._path(day), self._series, day)
+
+    def _path(self, day: date) -> str:
+        return f"{self._disk.folder}/{day}{SUFFIX}"
 
     def _hold(self, found: SealedBars) -> None:
         if found.mapped:
@@ -152,24 +193,25 @@ class Snapshot:
                 return None  # to look at every file of the folder would take longer than to open these
             path = f"{self._disk.folder}/{DERIVED}/{period.name}.pack"
             found = packs.read(path, self._series)
-            usable = found is not None and self._stamped() and packs.is_of(*found, self._look)
+            stamps = self._stamps() if found else None
+            usable = found is not None and stamps is not None and packs.is_of(*found, stamps)
             self._packs[period.name] = found[0] if found and usable else None
             self._disk.held.maps += usable
         return self._packs[period.name]
 
-    def _stamped(self) -> bool:
-        """Whether the look is one at each file, after one if need be; the folder may have changed since."""
+    def _stamps(self) -> Stamps | None:
+        """What tells each file from another in its place; None where the folder has changed since this look."""
         if self._look.stamps is None:
             try:
                 look, settled = by_files(self._disk.folder)
             except OSError:
-                return False
-            if look.changed != self.changed:
-                return False
+                return None
+            if look.changed != self.changed or look.stamps is None:
+                return None
             self._look = look
             if settled:
-                self._disk.keep(LOOK, spelled(look, self._series.key))
-        return True
+                self._disk.keep(LOOK, spelled(look.changed, look.stamps, self._series.key))
+        return self._look.stamps
 
     def _made(self, period: Period) -> Pack | None:
         """A pack that is made now; None where a day can't be read, or the pack can't be kept and is large."""

@@ -5,30 +5,32 @@ The bars of a query are in `dataset`. Nothing here knows SQL or DuckDB.
 
 from __future__ import annotations
 
+import functools
 import logging
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ckvd_sql.bars import BAR_SCHEMA, INSTANT
 from ckvd_sql.dataset import WORD, LazyDataset, rows_dataset, word
 from ckvd_sql.errors import CacheError
 from ckvd_sql.fcp import Origin
 from ckvd_sql.gaps import find_gaps, since_listing
-from ckvd_sql.market import PROVIDER
+from ckvd_sql.look import SUFFIX
+from ckvd_sql.market import PROVIDER, consecutive, days_between
 from ckvd_sql.pruning import Pruning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import date
 
-    import pyarrow.compute as pc
-
     from ckvd_sql.cache import DayStore
-    from ckvd_sql.dayfile import DayFile
     from ckvd_sql.fcp import Resolver
     from ckvd_sql.market import Market, Series
     from ckvd_sql.query import Query
+    from ckvd_sql.snapshot import Snapshot
 
 log = logging.getLogger("ckvd_sql")
 
@@ -76,11 +78,11 @@ def plan_dataset(resolver: Resolver, ask: Callable[[], Query]) -> LazyDataset:
 def plan_rows(resolver: Resolver, query: Query) -> Iterator[dict[str, Any]]:
     """The rows of `plan_dataset`."""
     for series in query.series():
-        for one in resolver.plan(query, series):
-            row: dict[str, Any] = {"symbol": series.symbol, "date": one.day, "source": one.origin.value}
-            if one.origin is Origin.CACHE and (file := _described(resolver.store, series, one.day)):
-                row |= {"rows": file.rows, "bytes": file.size, "path": str(file.path)}
-            yield row
+        planned = resolver.plan(query, series)
+        cached = _inventory(resolver.store, series, [one.day for one in planned if one.origin is Origin.CACHE])
+        files = {row.pop("date"): row for row in cached.select(["date", "rows", "bytes", "path"]).to_pylist()}
+        for one in planned:
+            yield {"symbol": series.symbol, "date": one.day, "source": one.origin.value} | files.get(one.day, {})
 
 
 def gaps_dataset(resolver: Resolver, ask: Callable[[], Query]) -> LazyDataset:
@@ -116,20 +118,13 @@ def cache_dataset(store: DayStore) -> LazyDataset:
     """Every bar in the day files. The filter picks series and days by their names before a file is opened."""
 
     def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[list[pa.RecordBatch]]:
-        for series, day, covered in _matching(store, CACHE_SCHEMA, filter_):
-            try:
-                bars = store.read(series, day)
-            except (FileNotFoundError, CacheError) as error:
-                log.warning("%s; it is passed over", error)
-                continue
-            rows = bars.num_rows
-            words = [word(value, rows) for value in _labels(series).values()]
-            dates = pa.repeat(pa.scalar(day), rows)
-            batch = pa.RecordBatch.from_arrays([*words, dates, *bars.columns], schema=CACHE_SCHEMA)
-            if not covered:
-                batch = batch.filter(filter_)
-            if batch.num_rows:
-                yield [batch.select(list(columns))]
+        pruning = Pruning(filter_, CACHE_SCHEMA, _labels)
+        for series, days in _matching(store, pruning):
+            for whole, run in groupby(days, key=functools.partial(pruning.covers, series)):
+                for first, last in consecutive(run):
+                    batches = [_labelled(series, bars) for bars in _readable(store, series, first, last)]
+                    kept = batches if whole else [batch.filter(filter_) for batch in batches]
+                    yield [batch.select(list(columns)) for batch in kept if batch.num_rows]
 
     return LazyDataset(CACHE_SCHEMA, scan)
 
@@ -138,24 +133,9 @@ def cache_days_dataset(store: DayStore) -> LazyDataset:
     """A row per day file, with what the file says of itself."""
 
     def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[list[pa.RecordBatch]]:
-        rows: list[dict[str, Any]] = [
-            _labels(series)
-            | {
-                "date": day,
-                "rows": file.rows,
-                "bytes": file.size,
-                "source": file.provenance.source,
-                "url": file.provenance.url,
-                "sha256": file.provenance.sha256 or None,
-                "checksum": file.provenance.checksum or None,
-                "gaps": file.provenance.gaps or None,
-                "fetched_at": file.provenance.fetched_at,
-                "path": str(file.path),
-            }
-            for series, day, _ in _matching(store, CACHE_DAYS_SCHEMA, filter_)
-            if (file := _described(store, series, day))
-        ]
-        table = pa.Table.from_pylist(rows, schema=CACHE_DAYS_SCHEMA)
+        pruning = Pruning(filter_, CACHE_DAYS_SCHEMA, _labels)
+        found = [_inventory(store, series, days) for series, days in _matching(store, pruning)]
+        table = pa.concat_tables([CACHE_DAYS_SCHEMA.empty_table(), *found])
         if filter_ is not None:
             table = table.filter(filter_)
         yield table.select(list(columns)).to_batches()
@@ -163,13 +143,56 @@ def cache_days_dataset(store: DayStore) -> LazyDataset:
     return LazyDataset(CACHE_DAYS_SCHEMA, scan)
 
 
-def _matching(store: DayStore, schema: pa.Schema, filter_: pc.Expression | None) -> Iterator[tuple[Series, date, bool]]:
-    """The day files in which the filter can be true, and whether it is true for all their rows."""
-    pruning = Pruning(filter_, schema, _labels)
+def _matching(store: DayStore, pruning: Pruning) -> Iterator[tuple[Series, list[date]]]:
+    """The series, and their days that have a file, in which the filter can be true."""
     for series in store.series():
         if pruning.possible(series):
-            for day in sorted(pruning.days(series, sorted(store.days(series)))):
-                yield series, day, pruning.covers(series, day)
+            days = sorted(store.days(series))
+            possible = pruning.days(series, days)
+            yield series, [day for day in days if day in possible]
+
+
+def _readable(store: DayStore, series: Series, first: date, last: date) -> Iterable[pa.RecordBatch]:
+    """The bars of a stretch of days; those of a day that can't be read are passed over, which the log tells."""
+    snapshot = store.snapshot(series)
+    try:
+        return snapshot.stretch(first, last)
+    except (FileNotFoundError, CacheError):
+        return _one_by_one(snapshot, first, last)
+
+
+def _one_by_one(snapshot: Snapshot, first: date, last: date) -> Iterator[pa.RecordBatch]:
+    for day in days_between(first, last):
+        try:
+            yield snapshot.read(day)
+        except (FileNotFoundError, CacheError) as error:
+            log.warning("%s; it is passed over", error)
+
+
+def _labelled(series: Series, bars: pa.RecordBatch) -> pa.RecordBatch:
+    """Bars with the columns that `ckvd_cache` has before theirs."""
+    words = [word(value, bars.num_rows) for value in _labels(series).values()]
+    dates = bars.column("open_time").cast(pa.date32())
+    return pa.RecordBatch.from_arrays([*words, dates, *bars.columns], schema=CACHE_SCHEMA)
+
+
+def _inventory(store: DayStore, series: Series, days: list[date]) -> pa.Table:
+    """What the files of these days say of themselves, as rows of `ckvd_cache_days`."""
+    found = store.snapshot(series).inventory(days)
+    dates = found.column("number").cast(pa.int32()).cast(pa.date32())
+    columns = {
+        name: pa.repeat(pa.scalar(value, pa.string()), found.num_rows) for name, value in _labels(series).items()
+    }
+    folder = pa.scalar(f"{store.folder(series)}/", pa.string())
+    nothing, suffix = pa.scalar("", pa.string()), pa.scalar(SUFFIX, pa.string())
+    columns |= {
+        "date": dates,
+        "path": pc.binary_join_element_wise(folder, dates.cast(pa.string()), suffix, nothing),
+    }
+    return pa.Table.from_arrays(
+        [columns[name] if name in columns else found.column(name) for name in CACHE_DAYS_SCHEMA.names],
+        schema=CACHE_DAYS_SCHEMA,
+    )
 
 
 def _labels(series: Series) -> dict[str, Any]:
@@ -179,12 +202,3 @@ def _labels(series: Series) -> dict[str, Any]:
         "symbol": series.symbol,
         "interval": series.interval.name,
     }
-
-
-def _described(store: DayStore, series: Series, day: date) -> DayFile | None:
-    """What a day file says of itself; None where it can't be read, which the log tells."""
-    try:
-        return store.describe(series, day)
-    except (FileNotFoundError, CacheError) as error:
-        log.warning("%s", error)
-        return None

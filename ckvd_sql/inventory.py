@@ -1,0 +1,85 @@
+"""What the day files of a series say of themselves, as a table that can be kept, so that each need be opened once.
+
+A row is believed for as long as the file that it was read from is in its place: it bears that file's stamp.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import ipc
+
+from ckvd_sql.bars import INSTANT
+from ckvd_sql.look import number_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ckvd_sql.dayfile import DayFile
+    from ckvd_sql.look import Stamps
+
+_STAMP = ("number", "changed", "bytes", "inode")
+
+#: A row a day file. `number` is the day since the epoch; it, `changed` (ns), `bytes` and `inode` are the file's stamp.
+INVENTORY_SCHEMA = pa.schema(
+    [
+        *((name, pa.int64()) for name in _STAMP),
+        ("rows", pa.int64()),
+        *((name, pa.string()) for name in ("source", "url", "sha256", "checksum", "gaps")),
+        ("fetched_at", INSTANT),
+    ]
+)
+
+_HASH = 16
+
+
+def of_files(files: Iterable[DayFile]) -> pa.Table:
+    """The inventory of some day files."""
+    rows = [
+        {
+            **dict(zip(_STAMP, (number_of(file.day), *file.stamp), strict=True)),
+            "rows": file.rows,
+            "source": file.provenance.source,
+            "url": file.provenance.url,
+            "sha256": file.provenance.sha256 or None,
+            "checksum": file.provenance.checksum or None,
+            "gaps": file.provenance.gaps or None,
+            "fetched_at": file.provenance.fetched_at,
+        }
+        for file in files
+    ]
+    return pa.Table.from_pylist(rows, schema=INVENTORY_SCHEMA)
+
+
+def in_place(inventory: pa.Table, stamps: Stamps) -> pa.Table:
+    """The rows whose files have these stamps."""
+    known = np.stack([inventory.column(name).to_numpy() for name in _STAMP], axis=1)
+    if np.array_equal(known, stamps):
+        return inventory
+    current = set(map(tuple, stamps.tolist()))
+    return inventory.take([number for number, row in enumerate(known.tolist()) if tuple(row) in current])
+
+
+def spelled(inventory: pa.Table) -> bytes:
+    """An inventory as bytes to keep."""
+    sink = pa.BufferOutputStream()
+    with ipc.new_stream(sink, INVENTORY_SCHEMA) as writer:
+        writer.write_table(inventory.combine_chunks())
+    content: bytes = sink.getvalue().to_pybytes()
+    return _hashed(content) + content
+
+
+def read_back(content: bytes) -> pa.Table | None:
+    """The inventory that was kept; None where the bytes are not just those that were kept."""
+    kept = memoryview(content)[_HASH:]
+    if content[:_HASH] != _hashed(kept):
+        return None
+    table = ipc.open_stream(pa.py_buffer(kept)).read_all()
+    return table if table.schema.equals(INVENTORY_SCHEMA) else None
+
+
+def _hashed(content: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(content, digest_size=_HASH).digest()

@@ -130,10 +130,8 @@ def closes(bars: pa.RecordBatch) -> npt.NDArray[np.int64]:
 
 def join(days: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     """Bars in few batches: large days as they are, small ones in one piece."""
-    if sum(day.num_rows for day in days) >= _JOINED_ROWS * len(days):
-        return days
-    joined: list[pa.RecordBatch] = pa.Table.from_batches(days, schema=BAR_SCHEMA).combine_chunks().to_batches()
-    return joined
+    small = sum(day.num_rows for day in days) < _JOINED_ROWS * len(days)
+    return [pa.concat_batches(days)] if small and len(days) > 1 else days
 
 
 def within(bars: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:

@@ -132,8 +132,10 @@ class DayStore:
         return dayfile.describe(self._place(series, day), series, day)
 
     def verify(self, series: Series, day: date) -> DayFile:
-        """The same, after a look at every byte of the file."""
-        return dayfile.describe(self._place(series, day), series, day, verify=True)
+        """The same, after a look at every byte of the file, and at the day's bars in the pack that may have them."""
+        file = dayfile.describe(self._place(series, day), series, day, verify=True)
+        self.snapshot(series).check_pack(day)
+        return file
 
     def write(self, series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> None:
         """Keep a complete day. The file appears whole or not at all. Raises `OSError` where the disk refuses."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from ckvd_sql.bars import BAR_SCHEMA, opens, within
+from ckvd_sql.bars import opens, within
 from ckvd_sql.look import date_of, number_of
 from ckvd_sql.market import DAY, HOUR, SECOND, Month
 from ckvd_sql.sealed import UNREADABLE, seal, unseal
@@ -72,7 +72,7 @@ def periods(interval: Interval, first: int, last: int) -> Iterator[Period | None
 
 def encode(series: Series, days: list[pa.RecordBatch], stamps: Stamps) -> bytes:
     """The content of a pack of these days, whose files have these stamps."""
-    bars = pa.Table.from_batches(days, schema=BAR_SCHEMA).combine_chunks().to_batches()[0]
+    bars = pa.concat_batches(days)
     first, last = int(stamps[0, 0]), int(stamps[-1, 0])
     said = zip(_NAMES, (FORMAT, series.key, str(first), str(last)), strict=True)
     return seal(bars, {name.decode(): value for name, value in said} | {"ckvd.files": _fingerprint(stamps)})

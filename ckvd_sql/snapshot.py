@@ -97,12 +97,27 @@ class Snapshot:
     def read(self, day: date) -> pa.RecordBatch:
         """A day's bars. Raises as `dayfile.read`."""
         number = number_of(day)
-        bars = next(iter(self._stretch(number, number)), None)
-        return self._read(number) if bars is None else bars
+        if not self._numbers(number, number):
+            raise FileNotFoundError(self._path(day))
+        return self._stretch(number, number)[0]
 
     def stretch(self, first: date, last: date) -> list[pa.RecordBatch]:
         """The bars of every day that is here from `first` to `last`, in order. Raises as `dayfile.read`."""
         return self._stretch(number_of(first), number_of(last))
+
+    def check_pack(self, day: date) -> None:
+        """Hold a day's bars in its pack, if it is in one, against its file. Raises `CacheError`."""
+        number = number_of(day)
+        for period in packs.periods(self._series.interval, number, number):
+            pack = self._pack(period, _WORTH_IT) if period else None
+            if (
+                period
+                and pack
+                and pack.first <= number <= pack.last
+                and not pack.days(number, number).equals(self._open(number).bars)
+            ):
+                path = f"{self._disk.folder}/{DERIVED}/{period.name}.pack"
+                raise CacheError(f"pack {path} can't be used: it has other bars of {day} than the day file", path)
 
     def inventory(self, days: Iterable[date]) -> pa.Table:
         """What the files of some days say of themselves, those of them that can be read; see `INVENTORY_SCHEMA`.

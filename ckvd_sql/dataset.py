@@ -129,7 +129,7 @@ def _sameness(step: Step, pruning: Pruning) -> Callable[[DayBars], tuple[str, bo
 
 def word(text: str, rows: int) -> pa.DictionaryArray:
     """One word, `rows` times over, as Arrow readers like it best."""
-    return pa.DictionaryArray.from_arrays(_zeros(rows), _dictionary(text))
+    return pa.DictionaryArray.from_arrays(_zeros(rows), _dictionary(text), safe=False)  # every index is 0
 
 
 def plain_word(text: str, rows: int) -> pa.Array:
@@ -146,6 +146,8 @@ def labelled(
 ) -> list[pa.RecordBatch]:
     """Columns of `ckvd_klines` from bars: the two that day files do not store are added, nothing is copied."""
     words, names = {"symbol": symbol, "source": source}, schema.names
+    if words.keys().isdisjoint(names):
+        return [batch.select(names) for batch in bars]
     return [
         pa.RecordBatch.from_arrays(
             [spell(words[name], batch.num_rows) if name in words else batch.column(name) for name in names],

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ckvd_sql.bars import opens
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market import DAY, day_start, moment_of, parse_time
 from ckvd_sql.sealed import UNREADABLE, SealedBars, seal, unseal
@@ -93,8 +94,8 @@ def read(path: str, series: Series, day: date) -> SealedBars:
         wanted = (FORMAT, series.key, str(day))
         if said != wanted:
             raise ValueError(f"it says it is {' '.join(said).strip() or 'nothing'}, not {' '.join(wanted)}")
-        times, begin, rows = found.bars.column("open_time"), day_start(day), found.bars.num_rows
-        if rows and not begin <= times[0].value <= times[rows - 1].value < begin + DAY:
+        times, begin = opens(found.bars), day_start(day)
+        if len(times) and not begin <= times[0] <= times[-1] < begin + DAY:
             raise ValueError("its bars are of another day")
     except FileNotFoundError:
         raise

@@ -39,6 +39,9 @@ INVENTORY = "inventory"
 #: A pack is made, or the inventory kept, when this many days had to be opened one by one.
 _WORTH_IT = 28
 
+#: How many stretches are remembered, for those who ask for the same again.
+_STRETCHES = 64
+
 
 @dataclass(slots=True)
 class Held:
@@ -81,6 +84,7 @@ class Snapshot:
         self._packs: dict[str, Pack | None] = {}
         self._tried: set[str] = set()
         self._inventory: pa.Table | None = None
+        self._stretches: dict[tuple[date, date], list[pa.RecordBatch]] = {}
 
     @functools.cached_property
     def days(self) -> frozenset[date]:
@@ -103,7 +107,12 @@ class Snapshot:
 
     def stretch(self, first: date, last: date) -> list[pa.RecordBatch]:
         """The bars of every day that is here from `first` to `last`, in order. Raises as `dayfile.read`."""
-        return self._stretch(number_of(first), number_of(last))
+        known = self._stretches.get((first, last))
+        if known is None:
+            if len(self._stretches) >= _STRETCHES:
+                self._stretches.clear()
+            known = self._stretches[first, last] = self._stretch(number_of(first), number_of(last))
+        return known
 
     def check_pack(self, day: date) -> None:
         """Hold a day's bars in its pack, if it is in one, against its file. Raises `CacheError`."""

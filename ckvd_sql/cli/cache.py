@@ -56,7 +56,7 @@ def _show(as_json: bool, cache_dir: Path | None) -> None:
 
 
 def _cached(root: Path) -> Iterator[dict[str, Any]]:
-    """What is cached of each series, by file names and sizes; no file is opened."""
+    """What is cached of each series, by file names, and all that it takes on the disk; no file is opened."""
     from ckvd_sql.cache import DayStore
 
     store = DayStore(root)
@@ -70,7 +70,7 @@ def _cached(root: Path) -> Iterator[dict[str, Any]]:
                 "first": str(days[0]),
                 "last": str(days[-1]),
                 "days": len(days),
-                "bytes": sum(store.path(series, day).stat().st_size for day in days),
+                "bytes": sum(file.stat().st_size for file in store.folder(series).rglob("*") if file.is_file()),
             }
 
 

@@ -48,16 +48,21 @@ bench: $(BENCH)/installed ## Measure speed against the alternatives, into benchm
 bench-quick: $(BENCH)/installed ## The essence of it
 	@$(BENCH)/bench/bin/python -m benchmarks --quick
 
-lock: ## Remake requirements.lock with the newest releases that pyproject.toml allows
+lock: ## Remake all locks with the newest releases that pyproject.toml and benchmarks/*.in allow
 	@$(FIND_PYTHON); set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	"$$python" -m venv "$$tmp/venv"; \
 	"$$tmp/venv/bin/python" -m pip --disable-pip-version-check --quiet install uv; \
-	"$$tmp/venv/bin/uv" --no-config --quiet pip compile pyproject.toml --extra sqlalchemy --group dev \
-		--universal --python-version 3.11 --only-binary :all: --generate-hashes \
-		--no-header --no-emit-index-url --output-file "$$tmp/lock"; \
-	{ echo '# Made by "make lock" from pyproject.toml: what the package, its tests and its build need.'; \
-		cat "$$tmp/lock"; } >"$$tmp/requirements.lock"; \
-	cp "$$tmp/requirements.lock" requirements.lock
+	remake() { out=$$1; said=$$2; shift 2; \
+		"$$tmp/venv/bin/uv" --no-config --quiet pip compile "$$@" --universal --python-version 3.11 \
+			--only-binary :all: --generate-hashes --no-header --no-emit-index-url --output-file "$$tmp/lock"; \
+		{ echo "# Made by \"make lock\" from $$said"; cat "$$tmp/lock"; } >"$$tmp/with-head"; \
+		cp "$$tmp/with-head" "$$out"; rm "$$tmp/lock"; }; \
+	remake requirements.lock 'pyproject.toml: what the package, its tests and its build need.' \
+		pyproject.toml --extra sqlalchemy --group dev; \
+	remake benchmarks/requirements.lock 'pyproject.toml: what the package and its benchmarks need.' \
+		pyproject.toml --group bench; \
+	remake benchmarks/others.lock 'others.in.' benchmarks/others.in; \
+	remake benchmarks/legacy.lock 'legacy.in.' benchmarks/legacy.in
 
 clean: ## Remove .venv and whatever the tools and tests left
 	rm -rf .venv $(BENCH) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

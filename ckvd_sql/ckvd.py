@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from ckvd_sql.dataset import plain_word, whole_table
 from ckvd_sql.errors import SettingsError
-from ckvd_sql.fcp import Origin, Resolver
+from ckvd_sql.fcp import Resolver
+from ckvd_sql.plan import Origin
 from ckvd_sql.query import parse_query
 from ckvd_sql.settings import Settings
 from ckvd_sql.tables import PLAN_SCHEMA, plan_rows

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from ckvd_sql.bars import BAR_SCHEMA, INSTANT
 from ckvd_sql.dataset import WORD, LazyDataset, rows_dataset, word
 from ckvd_sql.errors import CacheError
-from ckvd_sql.fcp import Origin
 from ckvd_sql.gaps import find_gaps, since_listing
 from ckvd_sql.look import SUFFIX
 from ckvd_sql.market import PROVIDER, consecutive, days_between
+from ckvd_sql.plan import Origin
 from ckvd_sql.pruning import Pruning
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from ckvd_sql import FetchReport, Settings
-    from ckvd_sql.fcp import DayPlan
+    from ckvd_sql.plan import DayPlan
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

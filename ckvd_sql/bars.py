@@ -62,6 +62,9 @@ _LATEST = day_start(date(2100, 1, 1))
 #: What a row may take as CSV text, generously; it bounds what a zip may unpack to.
 _MAX_ROW_BYTES = 400
 
+#: CSV is parsed in pieces of this many bytes: what is parsed and what comes of it then stay in the processor's cache.
+_BLOCK = 1 << 19
+
 
 def read_archive(data: bytes, series: Series, period: Period, url: str) -> dict[date, pa.RecordBatch]:
     """The bars of a daily or monthly zip, by UTC day. Days without a bar are not in the answer.
@@ -118,12 +121,12 @@ def _of_rows(rows: list[Any], url: str) -> pa.RecordBatch:
 
 def opens(bars: pa.RecordBatch) -> npt.NDArray[np.int64]:
     """The open times as microseconds since the epoch, without a copy."""
-    return _integers(bars.column("open_time"))
+    return integers(bars.column("open_time"))
 
 
 def closes(bars: pa.RecordBatch) -> npt.NDArray[np.int64]:
     """The close times as microseconds since the epoch, without a copy."""
-    return _integers(bars.column("close_time"))
+    return integers(bars.column("close_time"))
 
 
 def within(bars: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
@@ -134,10 +137,16 @@ def within(bars: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
 
 def closed(bars: pa.RecordBatch, now: int) -> pa.RecordBatch:
     """The rows whose close time has passed."""
-    return bars.filter(pa.array(closes(bars) < now))
+    return bars if all_closed(bars, now) else bars.filter(pa.array(closes(bars) < now))
 
 
-def _integers(column: pa.Array) -> npt.NDArray[np.int64]:
+def all_closed(bars: pa.RecordBatch, now: int) -> bool:
+    """Whether the close time of every row has passed."""
+    return bars.num_rows == 0 or bool(closes(bars).max() < now)
+
+
+def integers(column: pa.Array) -> npt.NDArray[np.int64]:
+    """A column's values as if they were whole numbers, eight bytes each, without a copy."""
     values: npt.NDArray[np.int64] = column.view(pa.int64()).to_numpy(zero_copy_only=True)
     return values
 
@@ -186,7 +195,7 @@ def _read_csv(text: bytes, url: str) -> dict[str, pa.Array]:
                 column_names=names,
                 skip_rows=1 if text[:1].isalpha() else 0,
                 use_threads=False,
-                block_size=max(len(text), 1),
+                block_size=_BLOCK,
             ),
             parse_options=csv.ParseOptions(quote_char=False),
             convert_options=csv.ConvertOptions(

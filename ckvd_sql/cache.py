@@ -14,6 +14,7 @@ import time
 import zlib
 from collections import OrderedDict
 from datetime import date
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -22,14 +23,14 @@ from filelock import AsyncFileLock, FileLock
 from ckvd_sql import dayfile
 from ckvd_sql.bars import BAR_SCHEMA
 from ckvd_sql.errors import CacheError
-from ckvd_sql.market import INTERVALS, PROVIDER, Market, Series, day_of, moment_of, parse_time
+from ckvd_sql.market import INTERVALS, PROVIDER, Market, Month, Series, day_of, moment_of, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
     from ckvd_sql.dayfile import DayFile, Provenance
-    from ckvd_sql.market import Month, Period
+    from ckvd_sql.market import Period
     from ckvd_sql.sealed import SealedBars
 
 SUFFIX = ".arrow"
@@ -171,9 +172,26 @@ class DayStore:
         return dayfile.describe(self._place(series, day), series, day, verify=True)
 
     def write(self, series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> None:
-        """Keep a complete day. The file appears whole or not at all. Raises `OSError` where the disk refuses."""
-        content = dayfile.encode(series, day, bars, provenance)
-        _write_whole(self.path(series, day), content, self._write_lock(series, day))
+        """Keep a complete day. Raises as `write_days`."""
+        self.write_days(series, {day: bars}, provenance)
+
+    def write_days(self, series: Series, days: Mapping[date, pa.RecordBatch], provenance: Provenance) -> None:
+        """Keep complete days. Each file appears whole or not at all.
+
+        Raises:
+            OSError: The disk refuses a day; it refused no other, or those too.
+        """
+        refused: OSError | None = None
+        for month, together in groupby(days, key=Month.of):
+            with self._writing(series, month):
+                for day in together:
+                    content = dayfile.encode(series, day, days[day], provenance)
+                    try:
+                        _write_whole(self.path(series, day), content)
+                    except OSError as error:
+                        refused = error
+        if refused:
+            raise refused
 
     def set_aside(self, series: Series, day: date) -> None:
         """Move a damaged file out of the way, so that the day can be fetched again. One is kept for a look."""
@@ -197,7 +215,8 @@ class DayStore:
         """Note the open time of the series' first bar, so that the days before it are never asked for."""
         with contextlib.suppress(OSError):  # what can't be noted is asked again
             said = moment_of(first_open).isoformat().encode()
-            _write_whole(self._listing(series), said, self._write_lock(series, day_of(first_open)))
+            with self._writing(series, Month.of(day_of(first_open))):
+                _write_whole(self._listing(series), said)
 
     def series(self) -> Iterator[Series]:
         """Every series that has a folder, in order, from the folders' names alone."""
@@ -224,10 +243,14 @@ class DayStore:
         """As `path`, for the hot path."""
         return f"{self.root}/{series.key}/{day}{SUFFIX}"
 
-    def _write_lock(self, series: Series, day: date) -> FileLock:
-        """One writer at a time for a day; held for one write, and by nobody who waits for another lock."""
+    def _writing(self, series: Series, month: Month) -> FileLock:
+        """The folder of a series, made if need be, and its month for one writer at a time.
+
+        It is held for as long as the days are written, and by nobody who waits for another lock.
+        """
+        self.folder(series).mkdir(parents=True, exist_ok=True)
         self._locks.mkdir(parents=True, exist_ok=True)
-        number = zlib.crc32(f"{series.key}/{day}".encode()) % _WRITE_LOCKS
+        number = zlib.crc32(f"{series.key}/{month}".encode()) % _WRITE_LOCKS
         return FileLock(self._locks / f"write-{number:02d}.lock", poll_interval=0.002)
 
     def _listing(self, series: Series) -> Path:
@@ -240,21 +263,19 @@ def join(days: list[pa.RecordBatch]) -> pa.Table:
     return table.combine_chunks() if table.num_rows < _JOINED_ROWS * len(days) else table
 
 
-def _write_whole(path: Path, data: bytes, lock: FileLock) -> None:
+def _write_whole(path: Path, data: bytes) -> None:
     """Write through a temporary name that is the same each time, so that a killed writer leaves at most one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    with lock:
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def _named_day(name: str) -> date | None:

@@ -173,10 +173,10 @@ class DayStore:
 
     def write(self, series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> None:
         """Keep a complete day. Raises as `write_days`."""
-        self.write_days(series, {day: bars}, provenance)
+        self.write_days(series, {day: (bars, provenance)})
 
-    def write_days(self, series: Series, days: Mapping[date, pa.RecordBatch], provenance: Provenance) -> None:
-        """Keep complete days. Each file appears whole or not at all.
+    def write_days(self, series: Series, days: Mapping[date, tuple[pa.RecordBatch, Provenance]]) -> None:
+        """Keep complete days, given in order. Each file appears whole or not at all.
 
         Raises:
             OSError: The disk refuses a day; it refused no other, or those too.
@@ -185,7 +185,7 @@ class DayStore:
         for month, together in groupby(days, key=Month.of):
             with self._writing(series, month):
                 for day in together:
-                    content = dayfile.encode(series, day, days[day], provenance)
+                    content = dayfile.encode(series, day, *days[day])
                     try:
                         _write_whole(self.path(series, day), content)
                     except OSError as error:
@@ -236,7 +236,8 @@ class DayStore:
         async with contextlib.AsyncExitStack() as stack:
             with contextlib.suppress(OSError):
                 self._locks.mkdir(parents=True, exist_ok=True)
-                await stack.enter_async_context(AsyncFileLock(self._locks / name, poll_interval=0.02))
+                lock = AsyncFileLock(self._locks / name, poll_interval=0.02, run_in_executor=False)  # it never blocks
+                await stack.enter_async_context(lock)
             yield
 
     def _place(self, series: Series, day: date) -> str:

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ckvd_sql")
 
+#: A day's bars, and where they came from.
+Fetched = tuple[pa.RecordBatch, Provenance]
+
 #: A closed day this old that no source has is taken to be empty for good: archives come within days.
 _SETTLED = 30 * DAY
 
@@ -109,16 +112,13 @@ class Failover:
         archive = await self._archive(job.series, job.month)
         if archive is None:
             return {}
-        return await self._of_archive(job.series, archive.days, archive)
+        return await self._of_archives(job.series, [archive])
 
     async def _from_daily(self, job: Job, got: Mapping[date, DayBars]) -> dict[date, DayBars]:
         """The days that have an archive of their own with bars in it."""
-
-        async def one(day: date) -> dict[date, DayBars]:
-            archive = await self._archive(job.series, day)
-            return await self._of_archive(job.series, archive.days, archive) if archive else {}
-
-        return _merged(await together(one(day) for day in job.archived if day not in got))
+        lacking = [day for day in job.archived if day not in got]
+        archives = await together(self._archive(job.series, day) for day in lacking)
+        return await self._of_archives(job.series, [archive for archive in archives if archive])
 
     async def _archive(self, series: Series, period: Period) -> Archive | None:
         """An archive, or None where the next source has to be asked. A failure is not an absence, and is noted."""
@@ -138,15 +138,22 @@ class Failover:
             self._traded.add(series)
         return archive
 
-    async def _of_archive(
-        self, series: Series, days: Mapping[date, pa.RecordBatch], archive: Archive
-    ) -> dict[date, DayBars]:
-        """Days as the archive has them, unless REST shows that one was published torn. One thread keeps the rest."""
-        gaps = {day: found for day, bars in days.items() if (found := _gaps(series, day, bars))}
-        full = {day: bars for day, bars in days.items() if day not in gaps}
-        asked = [self._with_gaps(series, day, days[day], found, archive) for day, found in gaps.items()]
-        kept = [asyncio.to_thread(self._keep, series, full, archive)] if full else []
-        return _merged(await together(kept + asked))
+    async def _of_archives(self, series: Series, archives: list[Archive]) -> dict[date, DayBars]:
+        """Days as their archives have them, unless REST shows that one was published torn.
+
+        Most are full, and kept together; one with gaps is held against REST first.
+        """
+        full: dict[date, Fetched] = {}
+        work = []
+        for archive in archives:
+            for day, bars in archive.days.items():
+                if gaps := _gaps(series, day, bars):
+                    work.append(self._with_gaps(series, day, bars, gaps, archive))
+                else:
+                    full[day] = bars, self._from(archive)
+        if full:
+            work.append(asyncio.to_thread(self._keep, series, full))
+        return _merged(await together(work))
 
     async def _with_gaps(
         self, series: Series, day: date, bars: pa.RecordBatch, gaps: list[Gap], archive: Archive
@@ -160,7 +167,7 @@ class Failover:
             return await self._run(series, day, day, [day])
         if said == "unchecked":
             return {day: DayBars(day, bars, "vision")}
-        return await asyncio.to_thread(self._keep, series, {day: bars}, archive, said)
+        return await asyncio.to_thread(self._keep, series, {day: (bars, self._from(archive, said))})
 
     async def _check_gaps(self, series: Series, day: date, bars: pa.RecordBatch, gaps: list[Gap]) -> str:
         """What REST says of the bars that an archived day lacks.
@@ -260,7 +267,8 @@ class Failover:
         start, end = day_start(first), min(day_start(last) + DAY, self._now)
         by_day = split(self._settled(await self._rest.klines(series, start, end)))
         days = sorted(by_day.keys() | {day for day in wanted if first <= day <= last})
-        return await asyncio.to_thread(self._keep, series, {day: by_day.get(day, NO_BARS) for day in days})
+        origin = self._from_exchange(series)
+        return await asyncio.to_thread(self._keep, series, {day: (by_day.get(day, NO_BARS), origin) for day in days})
 
     def _exchange_now(self) -> int:
         """Now, as far as the exchange agrees: a clock that runs ahead of its own must not close a bar early."""
@@ -297,31 +305,33 @@ class Failover:
             bars = archive.days.get(day, NO_BARS) if archive else NO_BARS
             log.warning("%s: %s is used although the checksum of its archive is wrong", job.series, day)
             gaps = "unconfirmed" if _gaps(job.series, day, bars) else ""
-            got |= await asyncio.to_thread(self._keep, job.series, {day: bars}, archive, gaps)
+            origin = self._from(archive, gaps) if archive else self._from_exchange(job.series)
+            got |= await asyncio.to_thread(self._keep, job.series, {day: (bars, origin)})
         return got
 
     def _without_bars(self, series: Series, days: list[date]) -> dict[date, DayBars]:
         """Days of a symbol that the exchange serves no longer. Remembered once no archive will come any more."""
-        settled = {day: NO_BARS for day in days if series.interval.closed_at(day) + _SETTLED <= self._now}
-        return {day: DayBars(day, NO_BARS, "rest") for day in days} | self._keep(series, settled)
+        origin, closed_at = self._from_exchange(series), series.interval.closed_at
+        settled = {day: (NO_BARS, origin) for day in days if closed_at(day) + _SETTLED <= self._now}
+        return {day: DayBars(day, NO_BARS, origin.source) for day in days} | self._keep(series, settled)
 
-    def _keep(
-        self, series: Series, days: Mapping[date, pa.RecordBatch], archive: Archive | None = None, gaps: str = ""
-    ) -> dict[date, DayBars]:
+    def _from(self, archive: Archive, gaps: str = "") -> Provenance:
+        return Provenance("vision", archive.url, archive.sha256, self._settings.clock(), archive.checksum, gaps)
+
+    def _from_exchange(self, series: Series) -> Provenance:
+        return Provenance("rest", self._settings.rest_url(series.market), "", self._settings.clock())
+
+    def _keep(self, series: Series, days: Mapping[date, Fetched]) -> dict[date, DayBars]:
         """Days that were fetched; those that are complete are kept on disk."""
-        if archive is None:
-            origin = Provenance("rest", self._settings.rest_url(series.market), "", self._settings.clock())
-        else:
-            origin = Provenance("vision", archive.url, archive.sha256, self._settings.clock(), archive.checksum, gaps)
         now, closed_at = self._exchange_now(), series.interval.closed_at
-        complete = {day: bars for day, bars in days.items() if closed_at(day) <= now and all_closed(bars, self._now)}
+        complete = {day: one for day, one in days.items() if closed_at(day) <= now and all_closed(one[0], self._now)}
         try:
-            self._store.write_days(series, complete, origin)
+            self._store.write_days(series, complete)
         except OSError as error:
             if not self._told_unkept:
                 self._told_unkept = True
                 log.warning("the cache can't be written, so bars are served but not kept: %s", error)
-        return {day: DayBars(day, bars, origin.source) for day, bars in days.items()}
+        return {day: DayBars(day, bars, origin.source) for day, (bars, origin) in days.items()}
 
 
 def _merged(parts: Iterable[dict[date, DayBars]]) -> dict[date, DayBars]:

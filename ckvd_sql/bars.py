@@ -163,10 +163,13 @@ def _unzip(data: bytes, member: str, limit: int, url: str) -> bytes:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if archive.namelist() != [member]:
                 raise MalformedDataError(f"{url} should hold {member} alone, not {archive.namelist()[:3]}", url=url)
-            if archive.getinfo(member).compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            packed = archive.getinfo(member)
+            if packed.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
                 raise MalformedDataError(f"{url} is packed in a way that Binance does not use", url=url)
-            with archive.open(member) as file:
-                text = file.read(limit + 1)
+            if packed.file_size > limit:
+                raise MalformedDataError(f"{url} unpacks to more than {limit} bytes, too much for its bars", url=url)
+            with archive.open(packed) as file:
+                return file.read(packed.file_size + 1)  # told how much it is, zlib asks for little more memory
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -177,9 +180,6 @@ def _unzip(data: bytes, member: str, limit: int, url: str) -> bytes:
         ValueError,
     ) as error:
         raise MalformedDataError(f"{url} is not a sound zip: {error}", url=url) from error
-    if len(text) > limit:
-        raise MalformedDataError(f"{url} unpacks to more than {limit} bytes, too much for its bars", url=url)
-    return text
 
 
 def _read_csv(text: bytes, url: str) -> dict[str, pa.Array]:

@@ -26,7 +26,7 @@ from ckvd_sql.errors import CacheError
 from ckvd_sql.market import INTERVALS, PROVIDER, Market, Month, Series, day_of, moment_of, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from ckvd_sql.dayfile import DayFile, Provenance
@@ -216,7 +216,7 @@ class DayStore:
         with contextlib.suppress(OSError):  # what can't be noted is asked again
             said = moment_of(first_open).isoformat().encode()
             with self._writing(series, Month.of(day_of(first_open))):
-                _write_whole(self._listing(series), said)
+                _write_whole(self._listing(series), [said])
 
     def series(self) -> Iterator[Series]:
         """Every series that has a folder, in order, from the folders' names alone."""
@@ -264,12 +264,12 @@ def join(days: list[pa.RecordBatch]) -> pa.Table:
     return table.combine_chunks() if table.num_rows < _JOINED_ROWS * len(days) else table
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def _write_whole(path: Path, content: Iterable[bytes | memoryview]) -> None:
     """Write through a temporary name that is the same each time, so that a killed writer leaves at most one."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -57,8 +57,8 @@ class DayFile:
     provenance: Provenance
 
 
-def encode(series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> bytes:
-    """The content of a day's file."""
+def encode(series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> list[bytes | memoryview]:
+    """The content of a day's file, piece by piece."""
     return seal(
         bars,
         {

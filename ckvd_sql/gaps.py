@@ -68,7 +68,7 @@ def _runs(interval: Interval, bars: pa.RecordBatch) -> list[tuple[int, int]]:
         slots = np.array([interval.slot(int(instant)) for instant in opens(bars)])
     else:
         slots = (opens(bars) - interval.phase) // interval.step
-    breaks = np.flatnonzero(np.diff(slots) > 1)
+    breaks = np.flatnonzero(slots[1:] - slots[:-1] > 1)
     firsts = slots[np.concatenate(([0], breaks + 1))].tolist()
     lasts = slots[np.concatenate((breaks, [len(slots) - 1]))].tolist()
     return [(first, last + 1) for first, last in zip(firsts, lasts, strict=True)]

@@ -50,8 +50,8 @@ class SealedBars:
             raise ValueError("its bars are not in order")
 
 
-def seal(bars: pa.RecordBatch, metadata: dict[str, str]) -> bytes:
-    """The file's content."""
+def seal(bars: pa.RecordBatch, metadata: dict[str, str]) -> list[bytes | memoryview]:
+    """The file's content, piece by piece; the values are the bars' own memory."""
     values = _values(bars)
     said = metadata | {
         "ckvd.rows": str(bars.num_rows),
@@ -63,7 +63,7 @@ def seal(bars: pa.RecordBatch, metadata: dict[str, str]) -> bytes:
         writer.write_batch(_zeros(bars.num_rows))  # head and foot don't depend on the values
     _, _, head, foot = _taken_apart(sink.getvalue())
     stated = _seal(head, foot)
-    return b"".join((head.replace(_UNSEALED, stated), *values, foot.replace(_UNSEALED, stated)))
+    return [head.replace(_UNSEALED, stated), *values, foot.replace(_UNSEALED, stated)]
 
 
 def unseal(path: str) -> SealedBars:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import date
 
+    from ckvd_sql.aio import Hands
     from ckvd_sql.cache import DayStore
     from ckvd_sql.gaps import Gap
     from ckvd_sql.jobs import Job
@@ -53,17 +54,26 @@ class Failover:
         store: Where complete days are kept.
         vision: The archive.
         rest: The exchange.
+        hands: Write days.
         now: The scan's clock, in microseconds since the epoch.
         months: The months of the scan, in which to look for signs of a symbol that REST does not know.
     """
 
     def __init__(
-        self, settings: Settings, store: DayStore, vision: Vision, rest: Rest, now: int, months: Iterable[Month]
+        self,
+        settings: Settings,
+        store: DayStore,
+        vision: Vision,
+        rest: Rest,
+        hands: Hands,
+        now: int,
+        months: Iterable[Month],
     ) -> None:
         self._settings = settings
         self._store = store
         self._vision = vision
         self._rest = rest
+        self._hands = hands
         self._now = now
         self._months = tuple(months)
         self._listings: dict[Series, int | None] = {}
@@ -152,7 +162,7 @@ class Failover:
                 else:
                     full[day] = bars, self._from(archive)
         if full:
-            work.append(asyncio.to_thread(self._keep, series, full))
+            work.append(self._hands.do(self._keep, series, full))
         return _merged(await together(work))
 
     async def _with_gaps(
@@ -167,7 +177,7 @@ class Failover:
             return await self._run(series, day, day, [day])
         if said == "unchecked":
             return {day: DayBars(day, bars, "vision")}
-        return await asyncio.to_thread(self._keep, series, {day: (bars, self._from(archive, said))})
+        return await self._hands.do(self._keep, series, {day: (bars, self._from(archive, said))})
 
     async def _check_gaps(self, series: Series, day: date, bars: pa.RecordBatch, gaps: list[Gap]) -> str:
         """What REST says of the bars that an archived day lacks.
@@ -268,7 +278,7 @@ class Failover:
         by_day = split(self._settled(await self._rest.klines(series, start, end)))
         days = sorted(by_day.keys() | {day for day in wanted if first <= day <= last})
         origin = self._from_exchange(series)
-        return await asyncio.to_thread(self._keep, series, {day: (by_day.get(day, NO_BARS), origin) for day in days})
+        return await self._hands.do(self._keep, series, {day: (by_day.get(day, NO_BARS), origin) for day in days})
 
     def _exchange_now(self) -> int:
         """Now, as far as the exchange agrees: a clock that runs ahead of its own must not close a bar early."""
@@ -306,7 +316,7 @@ class Failover:
             log.warning("%s: %s is used although the checksum of its archive is wrong", job.series, day)
             gaps = "unconfirmed" if _gaps(job.series, day, bars) else ""
             origin = self._from(archive, gaps) if archive else self._from_exchange(job.series)
-            got |= await asyncio.to_thread(self._keep, job.series, {day: (bars, origin)})
+            got |= await self._hands.do(self._keep, job.series, {day: (bars, origin)})
         return got
 
     def _without_bars(self, series: Series, days: list[date]) -> dict[date, DayBars]:

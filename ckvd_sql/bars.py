@@ -53,6 +53,7 @@ NO_BARS = pa.RecordBatch.from_pylist([], schema=BAR_SCHEMA)
 _COLUMNS = len(BAR_SCHEMA) + 1  # a twelfth column is there in every source, and ignored
 _TIMES = ("open_time", "close_time")
 _RAW_TYPES = {field.name: pa.int64() if field.name in _TIMES else field.type for field in BAR_SCHEMA}
+_NO_ROWS = {name: pa.array([], kind) for name, kind in _RAW_TYPES.items()}
 
 #: Values from here on are microseconds (1973-03-03), below it milliseconds (the year 5138).
 _MICROSECONDS_FROM = 10**14
@@ -187,7 +188,7 @@ def _read_csv(text: bytes, url: str) -> dict[str, pa.Array]:
     text = text.lstrip()
     names = [*_RAW_TYPES, "ignore"]
     if not text:
-        return {name: pa.array([], kind) for name, kind in _RAW_TYPES.items()}
+        return _NO_ROWS
     try:
         table = csv.read_csv(
             pa.BufferReader(text),
@@ -204,7 +205,8 @@ def _read_csv(text: bytes, url: str) -> dict[str, pa.Array]:
         )
     except pa.ArrowException as error:
         raise MalformedDataError(f"{url} is not CSV of klines: {error}", url=url) from error
-    return {name: table.column(name).combine_chunks() for name in _RAW_TYPES}
+    whole = table.combine_chunks().to_batches()
+    return dict(zip(_RAW_TYPES, whole[0].columns, strict=True)) if whole else _NO_ROWS
 
 
 def _strict(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
@@ -225,11 +227,11 @@ def _sound(raw: dict[str, pa.Array], url: str) -> pa.RecordBatch:
     for times in (opened, ended):
         if times.min() < _EARLIEST or times.max() >= _LATEST:
             raise MalformedDataError(f"{url} has times that are no times", url=url)
-    columns = raw | {"open_time": pa.array(opened).cast(INSTANT), "close_time": pa.array(ended).cast(INSTANT)}
-    arrays = [columns[name] for name in BAR_SCHEMA.names]
-    for name, array in zip(BAR_SCHEMA.names, arrays, strict=True):
-        if array.null_count or (pa.types.is_floating(array.type) and not pc.all(pc.is_finite(array)).as_py()):
+    for name, array in raw.items():
+        if array.null_count or not np.isfinite(array.to_numpy()).all():
             raise MalformedDataError(f"{url} has a {name} that is no number", url=url)
+    columns = raw | {"open_time": _instants(opened), "close_time": _instants(ended)}
+    arrays = [columns[name] for name in BAR_SCHEMA.names]
     bars = pa.RecordBatch.from_arrays(arrays, schema=BAR_SCHEMA)
     steps = np.diff(opened)
     return bars if (steps > 0).all() else _unique(bars, url)
@@ -240,6 +242,10 @@ def _microseconds(column: pa.Array, tail: int) -> npt.NDArray[np.int64]:
     values = column.to_numpy()
     micros: npt.NDArray[np.int64] = np.where(values < _MICROSECONDS_FROM, values * 1000 + tail, values)
     return micros
+
+
+def _instants(times: npt.NDArray[np.int64]) -> pa.Array:
+    return pa.Array.from_buffers(INSTANT, len(times), [None, pa.py_buffer(times)])
 
 
 def _unique(bars: pa.RecordBatch, url: str) -> pa.RecordBatch:

@@ -264,7 +264,7 @@ def join(days: list[pa.RecordBatch]) -> pa.Table:
     return table.combine_chunks() if table.num_rows < _JOINED_ROWS * len(days) else table
 
 
-def _write_whole(path: Path, content: Iterable[bytes | memoryview]) -> None:
+def _write_whole(path: Path, content: Iterable[bytes]) -> None:
     """Write through a temporary name that is the same each time, so that a killed writer leaves at most one."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:

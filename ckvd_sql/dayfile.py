@@ -57,7 +57,7 @@ class DayFile:
     provenance: Provenance
 
 
-def encode(series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> list[bytes | memoryview]:
+def encode(series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> list[bytes]:
     """The content of a day's file, piece by piece."""
     return seal(
         bars,

@@ -18,7 +18,7 @@ from ckvd_sql.aio import together
 from ckvd_sql.bars import NO_BARS, all_closed, closes, opens, split
 from ckvd_sql.dayfile import Provenance
 from ckvd_sql.errors import CacheError, ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
-from ckvd_sql.gaps import find_gaps
+from ckvd_sql.gaps import find_gaps, full
 from ckvd_sql.jobs import DayBars, first_of_job
 from ckvd_sql.market import DAY, Span, consecutive, day_start
 from ckvd_sql.rest import PAGE, DelistedError
@@ -149,26 +149,29 @@ class Failover:
         return archive
 
     async def _of_archives(self, series: Series, archives: list[Archive]) -> dict[date, DayBars]:
-        """Days as their archives have them, unless REST shows that one was published torn.
+        """Days as their archives have them, unless REST shows that one was published torn."""
+        kept, gaps = await self._hands.do(self._keep_full, series, archives)
+        held = await together(self._with_gaps(series, day, found, archive) for day, found, archive in gaps)
+        return _merged([kept, *held])
 
-        Most are full, and kept together; one with gaps is held against REST first.
-        """
-        full: dict[date, Fetched] = {}
-        work = []
+    def _keep_full(
+        self, series: Series, archives: list[Archive]
+    ) -> tuple[dict[date, DayBars], list[tuple[date, list[Gap], Archive]]]:
+        """The days without gaps, which are most and need no question, and the gaps of the others."""
+        whole: dict[date, Fetched] = {}
+        gaps = []
         for archive in archives:
+            origin = self._from(archive)
             for day, bars in archive.days.items():
-                if gaps := _gaps(series, day, bars):
-                    work.append(self._with_gaps(series, day, bars, gaps, archive))
+                if found := _gaps(series, day, bars):
+                    gaps.append((day, found, archive))
                 else:
-                    full[day] = bars, self._from(archive)
-        if full:
-            work.append(self._hands.do(self._keep, series, full))
-        return _merged(await together(work))
+                    whole[day] = bars, origin
+        return self._keep(series, whole), gaps
 
-    async def _with_gaps(
-        self, series: Series, day: date, bars: pa.RecordBatch, gaps: list[Gap], archive: Archive
-    ) -> dict[date, DayBars]:
+    async def _with_gaps(self, series: Series, day: date, gaps: list[Gap], archive: Archive) -> dict[date, DayBars]:
         """A day that lacks bars, held against what REST says of them."""
+        bars = archive.days[day]
         said = await self._check_gaps(series, day, bars, gaps)
         if said == "torn":
             log.warning(
@@ -353,6 +356,8 @@ def _gaps(series: Series, day: date, bars: pa.RecordBatch) -> list[Gap]:
     if series.interval.coarse:
         return []
     whole = Span(day_start(day), day_start(day) + DAY)
+    if full(series.interval, whole, bars):
+        return []
     return list(find_gaps(series.interval, whole, whole.end, [bars]))
 
 

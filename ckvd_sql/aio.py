@@ -1,9 +1,10 @@
-"""Two habits of both clients: how they try again, and how they do several things at once."""
+"""Habits of a scan's event loop: how it tries again, does several things at once, and has work done in threads."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+import os
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
 
@@ -13,7 +14,23 @@ if TYPE_CHECKING:
 #: The longest wait between two tries, in seconds; the first one is about a fifth of a second.
 LONGEST_WAIT = 5.0
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Hands:
+    """Threads for work that keeps a processor busy, for one scan.
+
+    There is one more of them than processors, for one waits for the disk; more would only take them from each other.
+    """
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore((os.cpu_count() or 1) + 1)
+
+    async def do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of a function, which runs in a thread."""
+        async with self._free:
+            return await asyncio.to_thread(work, *args, **kwargs)
 
 
 def retrying(retries: int, worth_it: Callable[[BaseException], bool]) -> AsyncRetrying:

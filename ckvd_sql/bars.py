@@ -55,6 +55,7 @@ _JOINED_ROWS = 512  # days with fewer rows are joined, for each batch costs Duck
 _COLUMNS = len(BAR_SCHEMA) + 1  # a twelfth column is there in every source, and ignored
 _TIMES = ("open_time", "close_time")
 _RAW_TYPES = {field.name: pa.int64() if field.name in _TIMES else field.type for field in BAR_SCHEMA}
+_NO_ROWS = {name: pa.array([], kind) for name, kind in _RAW_TYPES.items()}
 
 #: Values from here on are microseconds (1973-03-03), below it milliseconds (the year 5138).
 _MICROSECONDS_FROM = 10**14
@@ -63,6 +64,9 @@ _LATEST = day_start(date(2100, 1, 1))
 
 #: What a row may take as CSV text, generously; it bounds what a zip may unpack to.
 _MAX_ROW_BYTES = 400
+
+#: CSV is parsed in pieces of this many bytes: what is parsed and what comes of it then stay in the processor's cache.
+_BLOCK = 1 << 19
 
 
 def read_archive(data: bytes, series: Series, period: Period, url: str) -> dict[date, pa.RecordBatch]:
@@ -120,12 +124,12 @@ def _of_rows(rows: list[Any], url: str) -> pa.RecordBatch:
 
 def opens(bars: pa.RecordBatch) -> npt.NDArray[np.int64]:
     """The open times as microseconds since the epoch, without a copy."""
-    return _integers(bars.column("open_time"))
+    return integers(bars.column("open_time"))
 
 
 def closes(bars: pa.RecordBatch) -> npt.NDArray[np.int64]:
     """The close times as microseconds since the epoch, without a copy."""
-    return _integers(bars.column("close_time"))
+    return integers(bars.column("close_time"))
 
 
 def join(days: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
@@ -142,10 +146,16 @@ def within(bars: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
 
 def closed(bars: pa.RecordBatch, now: int) -> pa.RecordBatch:
     """The rows whose close time has passed."""
-    return bars.filter(pa.array(closes(bars) < now))
+    return bars if all_closed(bars, now) else bars.filter(pa.array(closes(bars) < now))
 
 
-def _integers(column: pa.Array) -> npt.NDArray[np.int64]:
+def all_closed(bars: pa.RecordBatch, now: int) -> bool:
+    """Whether the close time of every row has passed."""
+    return bars.num_rows == 0 or bool(closes(bars).max() < now)
+
+
+def integers(column: pa.Array) -> npt.NDArray[np.int64]:
+    """A column's values as if they were whole numbers, eight bytes each, without a copy."""
     values: npt.NDArray[np.int64] = column.view(pa.int64()).to_numpy(zero_copy_only=True)
     return values
 
@@ -162,10 +172,13 @@ def _unzip(data: bytes, member: str, limit: int, url: str) -> bytes:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if archive.namelist() != [member]:
                 raise MalformedDataError(f"{url} should hold {member} alone, not {archive.namelist()[:3]}", url=url)
-            if archive.getinfo(member).compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            packed = archive.getinfo(member)
+            if packed.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
                 raise MalformedDataError(f"{url} is packed in a way that Binance does not use", url=url)
-            with archive.open(member) as file:
-                text = file.read(limit + 1)
+            if packed.file_size > limit:
+                raise MalformedDataError(f"{url} unpacks to more than {limit} bytes, too much for its bars", url=url)
+            with archive.open(packed) as file:
+                return file.read(packed.file_size + 1)  # told how much it is, zlib asks for little more memory
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -176,9 +189,6 @@ def _unzip(data: bytes, member: str, limit: int, url: str) -> bytes:
         ValueError,
     ) as error:
         raise MalformedDataError(f"{url} is not a sound zip: {error}", url=url) from error
-    if len(text) > limit:
-        raise MalformedDataError(f"{url} unpacks to more than {limit} bytes, too much for its bars", url=url)
-    return text
 
 
 def _read_csv(text: bytes, url: str) -> dict[str, pa.Array]:
@@ -186,7 +196,7 @@ def _read_csv(text: bytes, url: str) -> dict[str, pa.Array]:
     text = text.lstrip()
     names = [*_RAW_TYPES, "ignore"]
     if not text:
-        return {name: pa.array([], kind) for name, kind in _RAW_TYPES.items()}
+        return _NO_ROWS
     try:
         table = csv.read_csv(
             pa.BufferReader(text),
@@ -194,7 +204,7 @@ def _read_csv(text: bytes, url: str) -> dict[str, pa.Array]:
                 column_names=names,
                 skip_rows=1 if text[:1].isalpha() else 0,
                 use_threads=False,
-                block_size=max(len(text), 1),
+                block_size=_BLOCK,
             ),
             parse_options=csv.ParseOptions(quote_char=False),
             convert_options=csv.ConvertOptions(
@@ -203,7 +213,8 @@ def _read_csv(text: bytes, url: str) -> dict[str, pa.Array]:
         )
     except pa.ArrowException as error:
         raise MalformedDataError(f"{url} is not CSV of klines: {error}", url=url) from error
-    return {name: table.column(name).combine_chunks() for name in _RAW_TYPES}
+    whole = table.combine_chunks().to_batches()
+    return dict(zip(_RAW_TYPES, whole[0].columns, strict=True)) if whole else _NO_ROWS
 
 
 def _strict(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
@@ -224,11 +235,11 @@ def _sound(raw: dict[str, pa.Array], url: str) -> pa.RecordBatch:
     for times in (opened, ended):
         if times.min() < _EARLIEST or times.max() >= _LATEST:
             raise MalformedDataError(f"{url} has times that are no times", url=url)
-    columns = raw | {"open_time": pa.array(opened).cast(INSTANT), "close_time": pa.array(ended).cast(INSTANT)}
-    arrays = [columns[name] for name in BAR_SCHEMA.names]
-    for name, array in zip(BAR_SCHEMA.names, arrays, strict=True):
-        if array.null_count or (pa.types.is_floating(array.type) and not pc.all(pc.is_finite(array)).as_py()):
+    for name, array in raw.items():
+        if array.null_count or not np.isfinite(array.to_numpy()).all():
             raise MalformedDataError(f"{url} has a {name} that is no number", url=url)
+    columns = raw | {"open_time": _instants(opened), "close_time": _instants(ended)}
+    arrays = [columns[name] for name in BAR_SCHEMA.names]
     bars = pa.RecordBatch.from_arrays(arrays, schema=BAR_SCHEMA)
     steps = np.diff(opened)
     return bars if (steps > 0).all() else _unique(bars, url)
@@ -239,6 +250,10 @@ def _microseconds(column: pa.Array, tail: int) -> npt.NDArray[np.int64]:
     values = column.to_numpy()
     micros: npt.NDArray[np.int64] = np.where(values < _MICROSECONDS_FROM, values * 1000 + tail, values)
     return micros
+
+
+def _instants(times: npt.NDArray[np.int64]) -> pa.Array:
+    return pa.Array.from_buffers(INSTANT, len(times), [None, pa.py_buffer(times)])
 
 
 def _unique(bars: pa.RecordBatch, url: str) -> pa.RecordBatch:

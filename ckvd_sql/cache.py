@@ -13,6 +13,7 @@ import shutil
 import time
 import zlib
 from collections import OrderedDict
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,11 +22,11 @@ from filelock import AsyncFileLock, FileLock
 from ckvd_sql import dayfile
 from ckvd_sql.errors import CacheError
 from ckvd_sql.look import SUFFIX, Look, by_names, changed_at, read_back
-from ckvd_sql.market import INTERVALS, PROVIDER, Market, Series, moment_of, parse_time
+from ckvd_sql.market import INTERVALS, PROVIDER, Market, Month, Series, moment_of, parse_time
 from ckvd_sql.snapshot import DERIVED, LOOK, Disk, Held, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
     from datetime import date
     from pathlib import Path
 
@@ -102,11 +103,12 @@ class DayStore:
         except (OSError, ValueError):
             return None
 
-    def _keep_derived(self, series: Series, name: str, content: bytes) -> bool:
+    def _keep_derived(self, series: Series, name: str, content: Iterable[bytes]) -> bool:
         """Keep what can be derived again; whether the disk let us."""
-        path = self.folder(series) / DERIVED / name
+        folder = self.folder(series) / DERIVED
         try:
-            _write_whole(path, content, self._write_lock(f"{series.key}/{name}"))
+            with self._writing(folder, name):
+                _write_whole(folder / name, content)
         except OSError:
             return False
         return True
@@ -138,9 +140,26 @@ class DayStore:
         return file
 
     def write(self, series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> None:
-        """Keep a complete day. The file appears whole or not at all. Raises `OSError` where the disk refuses."""
-        content = dayfile.encode(series, day, bars, provenance)
-        _write_whole(self.path(series, day), content, self._write_lock(f"{series.key}/{day}"))
+        """Keep a complete day. Raises as `write_days`."""
+        self.write_days(series, {day: (bars, provenance)})
+
+    def write_days(self, series: Series, days: Mapping[date, tuple[pa.RecordBatch, Provenance]]) -> None:
+        """Keep complete days, given in order. Each file appears whole or not at all.
+
+        Raises:
+            OSError: The disk refuses a day; it refused no other, or those too.
+        """
+        refused: OSError | None = None
+        for month, together in groupby(days, key=Month.of):
+            with self._writing(self.folder(series), str(month)):
+                for day in together:
+                    content = dayfile.encode(series, day, *days[day])
+                    try:
+                        _write_whole(self.path(series, day), content)
+                    except OSError as error:
+                        refused = error
+        if refused:
+            raise refused
 
     def set_aside(self, series: Series, day: date) -> None:
         """Move a damaged file out of the way, so that the day can be fetched again. One is kept for a look."""
@@ -164,7 +183,8 @@ class DayStore:
         """Note the open time of the series' first bar, so that the days before it are never asked for."""
         with contextlib.suppress(OSError):  # what can't be noted is asked again
             said = moment_of(first_open).isoformat().encode()
-            _write_whole(self._listing(series), said, self._write_lock(series.key))
+            with self._writing(self.folder(series), "listed"):
+                _write_whole(self._listing(series), [said])
 
     def series(self) -> Iterator[Series]:
         """Every series that has a folder, in order, from the folders' names alone."""
@@ -184,38 +204,41 @@ class DayStore:
         async with contextlib.AsyncExitStack() as stack:
             with contextlib.suppress(OSError):
                 self._locks.mkdir(parents=True, exist_ok=True)
-                await stack.enter_async_context(AsyncFileLock(self._locks / name, poll_interval=0.02))
+                lock = AsyncFileLock(self._locks / name, poll_interval=0.02, run_in_executor=False)  # it never blocks
+                await stack.enter_async_context(lock)
             yield
 
     def _place(self, series: Series, day: date) -> str:
         """As `path`, for the hot path."""
         return f"{self.root}/{series.key}/{day}{SUFFIX}"
 
-    def _write_lock(self, name: str) -> FileLock:
-        """One writer at a time for a file; held for one write, and by nobody who waits for another lock."""
+    def _writing(self, folder: Path, name: str) -> FileLock:
+        """A folder, made if need be, and one writer at a time for what has a name in it.
+
+        It is held for as long as that is written, and by nobody who waits for another lock.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
         self._locks.mkdir(parents=True, exist_ok=True)
-        number = zlib.crc32(name.encode()) % _WRITE_LOCKS
+        number = zlib.crc32(f"{folder.relative_to(self.root)}/{name}".encode()) % _WRITE_LOCKS
         return FileLock(self._locks / f"write-{number:02d}.lock", poll_interval=0.002)
 
     def _listing(self, series: Series) -> Path:
         return self.folder(series) / ".listed"
 
 
-def _write_whole(path: Path, data: bytes, lock: FileLock) -> None:
+def _write_whole(path: Path, content: Iterable[bytes]) -> None:
     """Write through a temporary name that is the same each time, so that a killed writer leaves at most one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    with lock:
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+    try:
+        with temporary.open("wb") as file:
+            file.writelines(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def _folders(path: Path) -> list[str]:

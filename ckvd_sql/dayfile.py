@@ -63,8 +63,8 @@ class DayFile:
         return self.stamp[1]
 
 
-def encode(series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> bytes:
-    """The content of a day's file."""
+def encode(series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> list[bytes]:
+    """The content of a day's file, piece by piece."""
     return seal(
         bars,
         {

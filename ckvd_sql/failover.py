@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from ckvd_sql.aio import together
-from ckvd_sql.bars import NO_BARS, closed, closes, opens, split
+from ckvd_sql.bars import NO_BARS, all_closed, closes, opens, split
 from ckvd_sql.dayfile import Provenance
 from ckvd_sql.errors import CacheError, ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
-from ckvd_sql.gaps import find_gaps
+from ckvd_sql.gaps import find_gaps, full
 from ckvd_sql.jobs import DayBars, first_of_job
 from ckvd_sql.market import DAY, Span, consecutive, day_start
 from ckvd_sql.rest import PAGE, DelistedError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import date
 
+    from ckvd_sql.aio import Hands
     from ckvd_sql.cache import DayStore
     from ckvd_sql.gaps import Gap
     from ckvd_sql.jobs import Job
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from ckvd_sql.vision import Archive, Vision
 
 log = logging.getLogger("ckvd_sql")
+
+#: A day's bars, and where they came from.
+Fetched = tuple[pa.RecordBatch, Provenance]
 
 #: A closed day this old that no source has is taken to be empty for good: archives come within days.
 _SETTLED = 30 * DAY
@@ -50,17 +54,26 @@ class Failover:
         store: Where complete days are kept.
         vision: The archive.
         rest: The exchange.
+        hands: Write days.
         now: The scan's clock, in microseconds since the epoch.
         months: The months of the scan, in which to look for signs of a symbol that REST does not know.
     """
 
     def __init__(
-        self, settings: Settings, store: DayStore, vision: Vision, rest: Rest, now: int, months: Iterable[Month]
+        self,
+        settings: Settings,
+        store: DayStore,
+        vision: Vision,
+        rest: Rest,
+        hands: Hands,
+        now: int,
+        months: Iterable[Month],
     ) -> None:
         self._settings = settings
         self._store = store
         self._vision = vision
         self._rest = rest
+        self._hands = hands
         self._now = now
         self._months = tuple(months)
         self._listings: dict[Series, int | None] = {}
@@ -109,18 +122,13 @@ class Failover:
         archive = await self._archive(job.series, job.month)
         if archive is None:
             return {}
-        found = await together(self._of_archive(job.series, day, archive) for day in archive.days)
-        return {bars.day: bars for bars in found}
+        return await self._of_archives(job.series, [archive])
 
     async def _from_daily(self, job: Job, got: Mapping[date, DayBars]) -> dict[date, DayBars]:
         """The days that have an archive of their own with bars in it."""
-
-        async def one(day: date) -> DayBars | None:
-            archive = await self._archive(job.series, day)
-            return await self._of_archive(job.series, day, archive) if archive and day in archive.days else None
-
-        found = await together(one(day) for day in job.archived if day not in got)
-        return {bars.day: bars for bars in found if bars}
+        lacking = [day for day in job.archived if day not in got]
+        archives = await together(self._archive(job.series, day) for day in lacking)
+        return await self._of_archives(job.series, [archive for archive in archives if archive])
 
     async def _archive(self, series: Series, period: Period) -> Archive | None:
         """An archive, or None where the next source has to be asked. A failure is not an absence, and is noted."""
@@ -140,29 +148,47 @@ class Failover:
             self._traded.add(series)
         return archive
 
-    async def _of_archive(self, series: Series, day: date, archive: Archive) -> DayBars:
-        """A day as the archive has it, unless REST shows that it was published torn."""
+    async def _of_archives(self, series: Series, archives: list[Archive]) -> dict[date, DayBars]:
+        """Days as their archives have them, unless REST shows that one was published torn."""
+        kept, gaps = await self._hands.do(self._keep_full, series, archives)
+        held = await together(self._with_gaps(series, day, found, archive) for day, found, archive in gaps)
+        return _merged([kept, *held])
+
+    def _keep_full(
+        self, series: Series, archives: list[Archive]
+    ) -> tuple[dict[date, DayBars], list[tuple[date, list[Gap], Archive]]]:
+        """The days without gaps, which are most and need no question, and the gaps of the others."""
+        whole: dict[date, Fetched] = {}
+        gaps = []
+        for archive in archives:
+            origin = self._from(archive)
+            for day, bars in archive.days.items():
+                if found := _gaps(series, day, bars):
+                    gaps.append((day, found, archive))
+                else:
+                    whole[day] = bars, origin
+        return self._keep(series, whole), gaps
+
+    async def _with_gaps(self, series: Series, day: date, gaps: list[Gap], archive: Archive) -> dict[date, DayBars]:
+        """A day that lacks bars, held against what REST says of them."""
         bars = archive.days[day]
-        gaps = await self._check_gaps(series, day, bars)
-        if gaps == "torn":
+        said = await self._check_gaps(series, day, bars, gaps)
+        if said == "torn":
             log.warning(
                 "%s: the archive of %s lacks bars that the exchange has; the day is taken from REST", series, day
             )
-            return (await self._run(series, day, day, [day]))[day]
-        if gaps == "unchecked":
-            return DayBars(day, bars, "vision")
-        return await asyncio.to_thread(self._keep, series, day, bars, archive, gaps)
+            return await self._run(series, day, day, [day])
+        if said == "unchecked":
+            return {day: DayBars(day, bars, "vision")}
+        return await self._hands.do(self._keep, series, {day: (bars, self._from(archive, said))})
 
-    async def _check_gaps(self, series: Series, day: date, bars: pa.RecordBatch) -> str:
+    async def _check_gaps(self, series: Series, day: date, bars: pa.RecordBatch, gaps: list[Gap]) -> str:
         """What REST says of the bars that an archived day lacks.
 
         Returns:
-            Nothing where none lack; `confirmed` or `torn`; `unconfirmed` where REST will never tell, for it serves
-            the symbol no longer; `unchecked` where it can't tell now, so that the day is served and not kept.
+            `confirmed` or `torn`; `unconfirmed` where REST will never tell, for it serves the symbol no longer;
+            `unchecked` where it can't tell now, so that the day is served and not kept.
         """
-        gaps = _gaps(series, day, bars)
-        if not gaps:
-            return ""
         try:
             asked = await together(self._rest.klines(series, start, end) for start, end in _asked(series, gaps))
         except (InvalidSymbolError, DelistedError):
@@ -247,14 +273,15 @@ class Failover:
                 raise
             doubted = [day for day in days if self._failure(job, day)]
             got = await self._despite_checksum(job, doubted, error) if doubted else {}
-            return got | {day: self._without_bars(job.series, day) for day in days if day not in got}
-        return {day: bars for part in found for day, bars in part.items()}
+            return got | self._without_bars(job.series, [day for day in days if day not in got])
+        return _merged(found)
 
     async def _run(self, series: Series, first: date, last: date, wanted: list[date]) -> dict[date, DayBars]:
         start, end = day_start(first), min(day_start(last) + DAY, self._now)
         by_day = split(self._settled(await self._rest.klines(series, start, end)))
-        days = by_day.keys() | {day for day in wanted if first <= day <= last}
-        return await asyncio.to_thread(lambda: {day: self._keep(series, day, by_day.get(day, NO_BARS)) for day in days})
+        days = sorted(by_day.keys() | {day for day in wanted if first <= day <= last})
+        origin = self._from_exchange(series)
+        return await self._hands.do(self._keep, series, {day: (by_day.get(day, NO_BARS), origin) for day in days})
 
     def _exchange_now(self) -> int:
         """Now, as far as the exchange agrees: a clock that runs ahead of its own must not close a bar early."""
@@ -284,39 +311,44 @@ class Failover:
             served = not isinstance(error, ProviderUnavailableError)  # REST answered: what lacks is the archive's fault
             first = next(iter(wrong), None) or (next(filter(None, failures), None) if served else None)
             raise (first or error) from (error if first else None)
-        got = {}
+        got: dict[date, DayBars] = {}
         for day in days:
             period = day if (job.series, day) in self._failures else job.month
             archive = await self._vision.fetch(job.series, period, verify=False)
             bars = archive.days.get(day, NO_BARS) if archive else NO_BARS
             log.warning("%s: %s is used although the checksum of its archive is wrong", job.series, day)
             gaps = "unconfirmed" if _gaps(job.series, day, bars) else ""
-            got[day] = await asyncio.to_thread(self._keep, job.series, day, bars, archive, gaps)
+            origin = self._from(archive, gaps) if archive else self._from_exchange(job.series)
+            got |= await self._hands.do(self._keep, job.series, {day: (bars, origin)})
         return got
 
-    def _without_bars(self, series: Series, day: date) -> DayBars:
-        """A day of a symbol that the exchange serves no longer. Remembered once no archive will come any more."""
-        if series.interval.closed_at(day) + _SETTLED <= self._now:
-            return self._keep(series, day, NO_BARS)
-        return DayBars(day, NO_BARS, "rest")
+    def _without_bars(self, series: Series, days: list[date]) -> dict[date, DayBars]:
+        """Days of a symbol that the exchange serves no longer. Remembered once no archive will come any more."""
+        origin, closed_at = self._from_exchange(series), series.interval.closed_at
+        settled = {day: (NO_BARS, origin) for day in days if closed_at(day) + _SETTLED <= self._now}
+        return {day: DayBars(day, NO_BARS, origin.source) for day in days} | self._keep(series, settled)
 
-    def _keep(
-        self, series: Series, day: date, bars: pa.RecordBatch, archive: Archive | None = None, gaps: str = ""
-    ) -> DayBars:
-        """A day that was fetched, kept on disk if it is complete; its memory is then the file's."""
-        if archive is None:
-            origin = Provenance("rest", self._settings.rest_url(series.market), "", self._settings.clock())
-        else:
-            origin = Provenance("vision", archive.url, archive.sha256, self._settings.clock(), archive.checksum, gaps)
-        if series.interval.closed_at(day) <= self._exchange_now() and closed(bars, self._now).num_rows == bars.num_rows:
-            try:
-                self._store.write(series, day, bars, origin)
-                bars = self._store.read(series, day)
-            except (OSError, CacheError) as error:
-                if not self._told_unkept:
-                    self._told_unkept = True
-                    log.warning("the cache can't be written, so bars are served but not kept: %s", error)
-        return DayBars(day, bars, origin.source)
+    def _from(self, archive: Archive, gaps: str = "") -> Provenance:
+        return Provenance("vision", archive.url, archive.sha256, self._settings.clock(), archive.checksum, gaps)
+
+    def _from_exchange(self, series: Series) -> Provenance:
+        return Provenance("rest", self._settings.rest_url(series.market), "", self._settings.clock())
+
+    def _keep(self, series: Series, days: Mapping[date, Fetched]) -> dict[date, DayBars]:
+        """Days that were fetched; those that are complete are kept on disk."""
+        now, closed_at = self._exchange_now(), series.interval.closed_at
+        complete = {day: one for day, one in days.items() if closed_at(day) <= now and all_closed(one[0], self._now)}
+        try:
+            self._store.write_days(series, complete)
+        except OSError as error:
+            if not self._told_unkept:
+                self._told_unkept = True
+                log.warning("the cache can't be written, so bars are served but not kept: %s", error)
+        return {day: DayBars(day, bars, origin.source) for day, (bars, origin) in days.items()}
+
+
+def _merged(parts: Iterable[dict[date, DayBars]]) -> dict[date, DayBars]:
+    return {day: bars for part in parts for day, bars in part.items()}
 
 
 def _gaps(series: Series, day: date, bars: pa.RecordBatch) -> list[Gap]:
@@ -324,6 +356,8 @@ def _gaps(series: Series, day: date, bars: pa.RecordBatch) -> list[Gap]:
     if series.interval.coarse:
         return []
     whole = Span(day_start(day), day_start(day) + DAY)
+    if full(series.interval, whole, bars):
+        return []
     return list(find_gaps(series.interval, whole, whole.end, [bars]))
 
 

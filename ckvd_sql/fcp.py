@@ -239,16 +239,18 @@ class Resolver:
     def _ahead(self, fetcher: Fetcher, jobs: Iterable[Job]) -> Iterator[Future[dict[date, DayBars]]]:
         """The jobs' results in order.
 
-        None begins before one is waited for, and the first goes alone: a LIMIT may need no more. Then a bounded number
-        of them is under way.
+        None begins before one is waited for, and the first goes alone: a LIMIT may need no more. Then as many are under
+        way as keep all slots for requests busy, a month's archive being one at a time; but no more than twice what has
+        been taken already, for who has taken little may want little.
         """
         flying: deque[Future[dict[date, DayBars]]] = deque()
-        window = 1
+        taken = 0
         for job in jobs:
             flying.append(fetcher.start(job))
-            if len(flying) >= window:
+            enough = self.settings.concurrency // (1 if job.monthly else DAYS_A_JOB) + 1
+            if len(flying) >= min(enough, 2 * taken + 1):
                 yield flying.popleft()
-                window = self.settings.concurrency // DAYS_A_JOB + 1
+                taken += 1
         yield from flying
 
     def _cut(self, query: Query, day: DayBars) -> DayBars:

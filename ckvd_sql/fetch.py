@@ -104,11 +104,14 @@ class Fetcher:
     @contextlib.asynccontextmanager
     async def _clients(self) -> AsyncIterator[None]:
         # The network's libraries are loaded by the first query that needs them: most need none.
+        from ckvd_sql.aio import Hands  # noqa: PLC0415
         from ckvd_sql.failover import Failover  # noqa: PLC0415
         from ckvd_sql.rest import Rest  # noqa: PLC0415
         from ckvd_sql.vision import Vision  # noqa: PLC0415
 
-        slots = asyncio.Semaphore(self._settings.concurrency)
-        async with Vision(self._settings, slots) as self.vision, Rest(self._settings, slots) as self.rest:
-            self.failover = Failover(self._settings, self._store, self.vision, self.rest, self._now, self._months)
+        slots, hands = asyncio.Semaphore(self._settings.concurrency), Hands()
+        async with Vision(self._settings, slots, hands) as self.vision, Rest(self._settings, slots) as self.rest:
+            self.failover = Failover(
+                self._settings, self._store, self.vision, self.rest, hands, self._now, self._months
+            )
             yield

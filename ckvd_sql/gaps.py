@@ -51,6 +51,14 @@ def find_gaps(interval: Interval, span: Span, now: int, days: Iterable[pa.Record
         yield _gap(interval, expected, last)
 
 
+def full(interval: Interval, span: Span, bars: pa.RecordBatch) -> bool:
+    """Whether the bars are just those of the grid, as most days' are: then `find_gaps` need not look."""
+    slots, times = interval.slots(span.start, span.end), opens(bars)
+    if len(times) != len(slots):
+        return False
+    return len(times) == 0 or bool(times[0] == span.start and (times[1:] - times[:-1] == interval.step).all())
+
+
 def since_listing(interval: Interval, gap: Gap, first_open: int | None) -> Gap | None:
     """What of a gap lies after the series' first bar; before it nothing lacks."""
     if first_open is None or gap.start >= first_open:

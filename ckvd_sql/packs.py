@@ -70,7 +70,7 @@ def periods(interval: Interval, first: int, last: int) -> Iterator[Period | None
         first = number_of(following)
 
 
-def encode(series: Series, days: list[pa.RecordBatch], stamps: Stamps) -> bytes:
+def encode(series: Series, days: list[pa.RecordBatch], stamps: Stamps) -> list[bytes]:
     """The content of a pack of these days, whose files have these stamps."""
     bars = pa.concat_batches(days)
     first, last = int(stamps[0, 0]), int(stamps[-1, 0])

@@ -14,10 +14,11 @@ import re
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn, Self
+from urllib.parse import urlencode
 
-import httpx
 import pyarrow as pa
 
 from ckvd_sql.aio import retrying, together
@@ -34,6 +35,8 @@ from ckvd_sql.weight import WeightBudget
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    import httpx
 
     from ckvd_sql.settings import Settings
 
@@ -106,8 +109,10 @@ class Rest:
 
     @property
     def _http(self) -> httpx.AsyncClient:
-        """The HTTP client, made when it is first needed: most scans need none, and its TLS context takes a while."""
+        """The HTTP client, made when it is first needed: most scans need none, and it and its library take a while."""
         if self._client is None:
+            import httpx  # noqa: PLC0415
+
             # Redirects are not followed: a REST host that sends one is not the exchange.
             self._client = httpx.AsyncClient(timeout=self._settings.timeout, follow_redirects=False)
         return self._client
@@ -193,7 +198,7 @@ class Rest:
         async for attempt in retrying(self._settings.retries, _worth_another_try):
             with attempt:
                 body = await self._get(series.market, url, parameters, weight(series.market, limit), series)
-                return read_bars(body, str(httpx.URL(url, params=parameters)), start, end, limit)
+                return read_bars(body, f"{url}?{urlencode(parameters)}", start, end, limit)
         raise AssertionError("unreachable: a try returns or raises")
 
     async def _get(
@@ -206,28 +211,32 @@ class Rest:
         )
         await self._wait_for(budget, cost, url)
         async with self._slots:
-            try:
-                async with asyncio.timeout(self._settings.patience):
-                    answer, body = await self._read(url, parameters)
-            except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:  # a TimeoutError is an OSError
-                reason = str(error) or type(error).__name__
-                raise ProviderUnavailableError(f"no answer from {url}: {reason}", url=url) from error
+            answer, body = await self._read(url, parameters)
         self._read_clock(answer)
         used = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if _WEIGHT.fullmatch(used):
             await asyncio.to_thread(budget.observe, int(used))
-        if answer.status_code != httpx.codes.OK:
+        if answer.status_code != HTTPStatus.OK:
             self._refuse(answer, body, budget, market, series)
         return body
 
     async def _read(self, url: str, parameters: dict[str, Any]) -> tuple[httpx.Response, bytes]:
         """An answer and its body, which is not read on once it is too long to be one."""
-        async with self._http.stream("GET", url, params=parameters) as answer:
-            body = bytearray()
-            async for chunk in answer.aiter_bytes():
-                body += chunk
-                if len(body) > _LONGEST_ANSWER:
-                    raise MalformedDataError(f"{url} answered with more than {_LONGEST_ANSWER} bytes", url=url)
+        from httpx import HTTPError, InvalidURL  # noqa: PLC0415 (as the client)
+
+        body = bytearray()
+        try:
+            async with (
+                asyncio.timeout(self._settings.patience),
+                self._http.stream("GET", url, params=parameters) as answer,
+            ):
+                async for chunk in answer.aiter_bytes():
+                    body += chunk
+                    if len(body) > _LONGEST_ANSWER:
+                        raise MalformedDataError(f"{url} answered with more than {_LONGEST_ANSWER} bytes", url=url)
+        except (HTTPError, InvalidURL, OSError, UnicodeError) as error:  # a TimeoutError is an OSError
+            reason = str(error) or type(error).__name__
+            raise ProviderUnavailableError(f"no answer from {url}: {reason}", url=url) from error
         return answer, bytes(body)
 
     def _read_clock(self, answer: httpx.Response) -> None:

@@ -62,21 +62,20 @@ class SealedBars:
             raise ValueError("its bars are not in order")
 
 
-def seal(bars: pa.RecordBatch, metadata: dict[str, str]) -> bytes:
-    """The file's content."""
+def seal(bars: pa.RecordBatch, metadata: dict[str, str]) -> list[bytes]:
+    """The file's content: what stands before the values, the values, what stands behind them."""
+    values = _values(bars)
     said = metadata | {
         "ckvd.rows": str(bars.num_rows),
-        "ckvd.body": body_hash(bars),
+        "ckvd.body": _hash(values),
         "ckvd.seal": _UNSEALED.decode(),
     }
     sink = pa.BufferOutputStream()
     with ipc.new_file(sink, BAR_SCHEMA.with_metadata(said)) as writer:
-        writer.write_batch(_compact(bars))
-    content = sink.getvalue()
-    _, second, head, foot = _taken_apart(content)
+        writer.write_batch(_zeros(bars.num_rows))  # head and foot don't depend on the values
+    _, _, head, foot = _taken_apart(sink.getvalue())
     stated = _seal(head, foot)
-    values = content[len(head) : len(head) + second.body.size]
-    return b"".join((head.replace(_UNSEALED, stated), values, foot.replace(_UNSEALED, stated)))
+    return [head.replace(_UNSEALED, stated), values, foot.replace(_UNSEALED, stated)]
 
 
 def unseal(path: str) -> SealedBars:
@@ -99,10 +98,20 @@ def unseal(path: str) -> SealedBars:
 
 def body_hash(bars: pa.RecordBatch) -> str:
     """SHA-256 of the values, column after column; every column is eight bytes a row."""
-    digest = hashlib.sha256()
-    for column in bars.columns:
-        digest.update(column.view(pa.int64()).to_numpy(zero_copy_only=True))
-    return digest.hexdigest()
+    return _hash(_values(bars))
+
+
+def _values(bars: pa.RecordBatch) -> bytes:
+    """The values, column after column. In one piece, for each step of hashing or writing has threads take turns."""
+    columns = (
+        memoryview(column.buffers()[1] or b"")[8 * column.offset : 8 * (column.offset + len(column))]
+        for column in bars.columns
+    )
+    return b"".join(columns)
+
+
+def _hash(values: bytes) -> str:
+    return hashlib.sha256(values).hexdigest()
 
 
 def _content(path: str) -> tuple[bytes | mmap.mmap, tuple[int, int, int]]:
@@ -134,25 +143,17 @@ def _seal(head: bytes, foot: bytes) -> bytes:
     return _SEAL + hashlib.blake2b(head + foot, digest_size=8).hexdigest().encode()
 
 
-def _compact(bars: pa.RecordBatch) -> pa.RecordBatch:
-    """The bars in buffers of just their size: Arrow writes what lies behind a slice into its padding."""
-    arrays = [
-        pa.Array.from_buffers(
-            column.type,
-            len(column),
-            [None, pa.py_buffer(column.view(pa.int64()).to_numpy(zero_copy_only=True).tobytes())],
-        )
-        for column in bars.columns
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=BAR_SCHEMA)
-
-
 @functools.lru_cache(maxsize=64)
 def _layout(rows: int) -> pa.Buffer:
     """The head of a message with this many bars. It says where the values lie, and Arrow trusts it blindly."""
     if not 0 <= rows <= _MOST_ROWS:
         raise ValueError(f"it says it has {rows} rows")
-    zeros = pa.py_buffer(bytes(8 * rows))
-    arrays = [pa.Array.from_buffers(field.type, rows, [None, zeros]) for field in BAR_SCHEMA]
-    bars = pa.RecordBatch.from_arrays(arrays, schema=BAR_SCHEMA)
-    return pa.py_buffer(ipc.read_message(bars.serialize()).metadata.to_pybytes())  # without what it is a slice of
+    return pa.py_buffer(ipc.read_message(_zeros(rows).serialize()).metadata.to_pybytes())  # not a slice of all of it
+
+
+@functools.lru_cache(maxsize=4)
+def _zeros(rows: int) -> pa.RecordBatch:
+    """This many bars of which every value is zero, one column's memory being every column's."""
+    values = pa.py_buffer(bytes(8 * rows))
+    columns = [pa.Array.from_buffers(field.type, rows, [None, values]) for field in BAR_SCHEMA]
+    return pa.RecordBatch.from_arrays(columns, schema=BAR_SCHEMA)

@@ -62,7 +62,7 @@ class Disk:
     """
 
     folder: str
-    keep: Callable[[str, bytes], bool]
+    keep: Callable[[str, Iterable[bytes]], bool]
     held: Held
 
 
@@ -147,7 +147,7 @@ class Snapshot:
             both = pa.concat_tables([self._inventory, inventory.of_files(new)])
             self._inventory = both.sort_by("number").combine_chunks()
             if len(new) >= _WORTH_IT:
-                self._disk.keep(INVENTORY, inventory.spelled(self._inventory))
+                self._disk.keep(INVENTORY, [inventory.spelled(self._inventory)])
         at = np.isin(self._inventory.column("number").to_numpy(), wanted).nonzero()[0]
         return self._inventory if len(at) == self._inventory.num_rows else self._inventory.take(at)
 
@@ -234,7 +234,7 @@ class Snapshot:
                 return None
             self._look = look
             if settled:
-                self._disk.keep(LOOK, spelled(look.changed, look.stamps, self._series.key))
+                self._disk.keep(LOOK, [spelled(look.changed, look.stamps, self._series.key)])
         return self._look.stamps
 
     def _made(self, period: Period) -> Pack | None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from ckvd_sql.aio import Hands
     from ckvd_sql.market import Period, Series
     from ckvd_sql.settings import Settings
 
@@ -60,11 +61,13 @@ class Vision:
     Args:
         settings: Where the archive is, and how hard to try.
         slots: Bounds the requests under way, together with the scan's other client.
+        hands: Verify, unpack and parse.
     """
 
-    def __init__(self, settings: Settings, slots: asyncio.Semaphore) -> None:
+    def __init__(self, settings: Settings, slots: asyncio.Semaphore, hands: Hands) -> None:
         self._settings = settings
         self._slots = slots
+        self._hands = hands
         self._stack = AsyncExitStack()
         self._failures = 0  # in a row
 
@@ -126,7 +129,7 @@ class Vision:
         if said is None or data is None:
             return None
         expected = _expected(said, path.rpartition("/")[2], url)
-        return await asyncio.to_thread(_read_verified, data, expected, series, period, url, verify=verify)
+        return await self._hands.do(_read_verified, data, expected, series, period, url, verify=verify)
 
     async def _read(self, path: str) -> bytes | None:
         """A file below the root; None where it is not there."""

@@ -21,9 +21,9 @@ from filelock import AsyncFileLock, FileLock
 
 from ckvd_sql import dayfile
 from ckvd_sql.errors import CacheError
-from ckvd_sql.look import SUFFIX, Look, by_names, changed_at, read_back
+from ckvd_sql.look import SUFFIX, Look, by_names, changed_at, read_back, whole_file
 from ckvd_sql.market import INTERVALS, PROVIDER, Market, Month, Series, moment_of, parse_time
-from ckvd_sql.snapshot import DERIVED, LOOK, Disk, Held, Snapshot
+from ckvd_sql.snapshot import DERIVED, LOOK, Disk, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -42,7 +42,7 @@ _WRITE_LOCKS = 32
 _MAPPED_FILES = 20_000  # a process may hold some 65,000 maps
 _HELD_BYTES = 100_000_000  # of small files, which are not mapped
 _SNAPSHOTS = 256
-_CLOCK_TICK = 50_000_000  # ns; a folder that changed just now may change again within the same file system time
+_CLOCK_TICK = 50_000_000  # ns; a folder that changed just now may change again within the same tick of its disk
 
 
 class DayStore:
@@ -55,7 +55,7 @@ class DayStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._snapshots: OrderedDict[Series, Snapshot] = OrderedDict()
-        self._held = Held()
+        self._maps = self._held = 0
         self._locks = root / ".locks"
 
     def folder(self, series: Series) -> Path:
@@ -73,7 +73,7 @@ class DayStore:
     def snapshot(self, series: Series) -> Snapshot:
         """The series' folder as it is now; one `stat` tells whether an earlier look still holds."""
         folder = f"{self.root}/{series.key}"
-        disk = Disk(folder, lambda name, content: self._keep_derived(series, name, content), self._held)
+        disk = Disk(folder, lambda name, content: self._keep_derived(series, name, content), self._hold)
         try:
             changed = changed_at(folder)
             known = self._snapshots.get(series)
@@ -83,31 +83,33 @@ class DayStore:
         except OSError:  # not there, or not ours to read
             return Snapshot(disk, series, Look(0, np.array([], dtype=np.int64)))
         if time.time_ns() - changed > _CLOCK_TICK:
-            self._remember(series, found)
+            self._snapshots[series] = found
+            with contextlib.suppress(KeyError):  # another thread may be as far
+                while len(self._snapshots) > _SNAPSHOTS:
+                    self._snapshots.popitem(last=False)
         return found
 
-    def _remember(self, series: Series, found: Snapshot) -> None:
-        if self._held.maps > _MAPPED_FILES or self._held.size > _HELD_BYTES:
+    def _hold(self, maps: int, size: int) -> None:
+        """Count what snapshots keep open; when it is too much in all, every snapshot is let go."""
+        self._maps += maps
+        self._held += size
+        if self._maps > _MAPPED_FILES or self._held > _HELD_BYTES:
+            self._maps = self._held = 0
             self._snapshots.clear()
-            self._held.maps = self._held.size = 0
-        self._snapshots[series] = found
-        with contextlib.suppress(KeyError):  # another thread may be as far
-            while len(self._snapshots) > _SNAPSHOTS:
-                self._snapshots.popitem(last=False)
 
     def _kept_look(self, series: Series, changed: int) -> Look | None:
         """The last look, where it is kept on disk and still holds."""
         try:
-            with open(f"{self.root}/{series.key}/{DERIVED}/{LOOK}", "rb") as file:  # noqa: PTH123 (on the hot path)
-                return read_back(file.read(), series.key, changed)
+            return read_back(whole_file(f"{self.root}/{series.key}/{DERIVED}/{LOOK}"), series.key, changed)
         except (OSError, ValueError):
             return None
 
     def _keep_derived(self, series: Series, name: str, content: Iterable[bytes]) -> bool:
-        """Keep what can be derived again; whether the disk let us."""
+        """Keep what can be derived again; whether the disk let us. Nobody is waited for."""
         folder = self.folder(series) / DERIVED
         try:
-            with self._writing(folder, name):
+            folder.mkdir(exist_ok=True)
+            with self._writing(folder, name).acquire(timeout=0):
                 _write_whole(folder / name, content)
         except OSError:
             return False
@@ -151,6 +153,7 @@ class DayStore:
         """
         refused: OSError | None = None
         for month, together in groupby(days, key=Month.of):
+            self.folder(series).mkdir(parents=True, exist_ok=True)
             with self._writing(self.folder(series), str(month)):
                 for day in together:
                     content = dayfile.encode(series, day, *days[day])
@@ -183,6 +186,7 @@ class DayStore:
         """Note the open time of the series' first bar, so that the days before it are never asked for."""
         with contextlib.suppress(OSError):  # what can't be noted is asked again
             said = moment_of(first_open).isoformat().encode()
+            self.folder(series).mkdir(parents=True, exist_ok=True)
             with self._writing(self.folder(series), "listed"):
                 _write_whole(self._listing(series), [said])
 
@@ -213,11 +217,10 @@ class DayStore:
         return f"{self.root}/{series.key}/{day}{SUFFIX}"
 
     def _writing(self, folder: Path, name: str) -> FileLock:
-        """A folder, made if need be, and one writer at a time for what has a name in it.
+        """One writer at a time for what has a name in a folder.
 
         It is held for as long as that is written, and by nobody who waits for another lock.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         self._locks.mkdir(parents=True, exist_ok=True)
         number = zlib.crc32(f"{folder.relative_to(self.root)}/{name}".encode()) % _WRITE_LOCKS
         return FileLock(self._locks / f"write-{number:02d}.lock", poll_interval=0.002)
@@ -230,7 +233,8 @@ def _write_whole(path: Path, content: Iterable[bytes]) -> None:
     """Write through a temporary name that is the same each time, so that a killed writer leaves at most one."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:
             file.writelines(content)
             file.flush()
             os.fsync(file.fileno())

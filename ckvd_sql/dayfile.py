@@ -5,6 +5,7 @@ What does not read back as exactly that day is damaged, and no answer.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from ckvd_sql.market import Series
 
 FORMAT = "1"
+
+#: A process is short of something; the file may well be sound.
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,4 +133,5 @@ def describe(path: str, series: Series, day: date, *, verify: bool = False) -> D
 
 
 def _unusable(path: str, error: Exception) -> CacheError:
-    return CacheError(f"day file {path} can't be used: {error}", path)
+    short = isinstance(error, OSError) and error.errno in _SHORT
+    return CacheError(f"day file {path} can't be used: {error}", path, damaged=not short)

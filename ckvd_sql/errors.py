@@ -90,11 +90,13 @@ class CacheError(CkvdError):
 
     Attributes:
         path: The file or folder.
+        damaged: Whether that is its own fault, and not that of a process which is short of memory or open files.
     """
 
-    def __init__(self, message: str, path: str) -> None:
+    def __init__(self, message: str, path: str, *, damaged: bool = True) -> None:
         super().__init__(message)
         self.path = path
+        self.damaged = damaged
 
 
 class OfflineError(CkvdError):

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ckvd_sql")
 
+_LONGEST_BAR = 31 * DAY
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -119,7 +121,7 @@ class Resolver:
                 inside = [day for day in days if query.span.touches(day.day)]
                 if not whole_days:
                     inside = [self._cut(query, day) for day in inside]
-                yield Step(block.series, tuple(self._closed(query, block.series, day) for day in inside))
+                yield Step(block.series, tuple(self._closed(query, day) for day in inside))
 
     def _blocks(self, query: Query, series: Series, pruning: Pruning | None, *, by_day: bool) -> Iterator[Block]:
         """A series' plan as blocks: most years, then months, lie whole in the cache, and need no look at their days."""
@@ -176,10 +178,10 @@ class Resolver:
                     yield Block(series, tuple(days_between(first, last)))
 
     def _here(self, snapshot: Snapshot, series: Series, span: Span, now: int) -> bool:
-        """Whether every bar of a range is closed and in the cache."""
-        slots = series.interval.slots(span.start, span.end)
-        closed = not slots or series.interval.opens(slots[-1] + 1) <= now
-        return closed and snapshot.holds(day_of(span.start), day_of(span.end - 1))
+        """Whether every bar of a range is closed and in the cache; one off the grid may close later than the grid's."""
+        last = day_of(span.end - 1)
+        closed_at = day_start(last) + DAY + (_LONGEST_BAR if series.interval.coarse else 0)
+        return closed_at <= now and snapshot.holds(day_of(span.start), last)
 
     def _stretch(self, series: Series, span: Span) -> list[pa.RecordBatch] | None:
         """A stretch of the cache; None where it must be read day by day, for one day is gone or can't be read."""
@@ -208,17 +210,17 @@ class Resolver:
                 except FileNotFoundError:
                     unread.append(day)
                 except CacheError as error:
-                    if self.settings.offline:
+                    if self.settings.offline or not error.damaged:
                         fail(Job(block.series, Month.of(day), archived=(day,)), error)
                         continue
                     log.warning("%s; it is set aside and fetched again", error)
                     self.store.set_aside(block.series, day)
                     unread.append(day)
         for month, lacking in groupby(unread, key=Month.of):
-            job = Job(block.series, month, archived=tuple(lacking))
+            job = Job(block.series, month, archived=tuple(lacking), monthly=block.series.interval.coarse)
             try:
                 fetched: dict[date, DayBars] = outcome(fetcher.start(job))
-                got |= fetched
+                got |= {day: fetched[day] for day in job.days}
             except CkvdError as error:
                 fail(job, error)
         return [got[day] for day in sorted(got)]
@@ -259,10 +261,8 @@ class Resolver:
             return day
         return replace(day, bars=within(day.bars, query.span.start, query.span.end))
 
-    def _closed(self, query: Query, series: Series, day: DayBars) -> DayBars:
-        if query.include_open or series.interval.closed_at(day.day) <= query.now:
-            return day
-        return replace(day, bars=closed(day.bars, query.now))
+    def _closed(self, query: Query, day: DayBars) -> DayBars:
+        return day if query.include_open else replace(day, bars=closed(day.bars, query.now))
 
 
 def _naming(error: CkvdError, failed: Job, work: list[Block]) -> CkvdError:

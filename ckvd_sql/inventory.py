@@ -5,7 +5,6 @@ A row is believed for as long as the file that it was read from is in its place:
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from ckvd_sql.bars import INSTANT
-from ckvd_sql.look import number_of
+from ckvd_sql.look import HASHED, hashed, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,8 +31,6 @@ INVENTORY_SCHEMA = pa.schema(
         ("fetched_at", INSTANT),
     ]
 )
-
-_HASH = 16
 
 
 def of_files(files: Iterable[DayFile]) -> pa.Table:
@@ -63,23 +60,19 @@ def in_place(inventory: pa.Table, stamps: Stamps) -> pa.Table:
     return inventory.take([number for number, row in enumerate(known.tolist()) if tuple(row) in current])
 
 
-def spelled(inventory: pa.Table) -> bytes:
-    """An inventory as bytes to keep."""
+def spelled(inventory: pa.Table, key: str) -> bytes:
+    """An inventory as bytes to keep, of the series with this key."""
     sink = pa.BufferOutputStream()
     with ipc.new_stream(sink, INVENTORY_SCHEMA) as writer:
         writer.write_table(inventory.combine_chunks())
     content: bytes = sink.getvalue().to_pybytes()
-    return _hashed(content) + content
+    return hashed(content, key) + content
 
 
-def read_back(content: bytes) -> pa.Table | None:
-    """The inventory that was kept; None where the bytes are not just those that were kept."""
-    kept = memoryview(content)[_HASH:]
-    if content[:_HASH] != _hashed(kept):
+def read_back(content: bytes, key: str) -> pa.Table | None:
+    """The inventory that was kept; None where the bytes are not just those that were kept of this series."""
+    kept = memoryview(content)[HASHED:]
+    if content[:HASHED] != hashed(kept, key):
         return None
     table = ipc.open_stream(pa.py_buffer(kept)).read_all()
     return table if table.schema.equals(INVENTORY_SCHEMA) else None
-
-
-def _hashed(content: bytes | memoryview) -> bytes:
-    return hashlib.blake2b(content, digest_size=_HASH).digest()

@@ -2,7 +2,8 @@
 
 A file comes and goes by a rename, which changes the folder's time; so a look holds for as long as that time stays the
 same, and one `stat` tells. Where every file has been looked at too, the look is kept on disk, for thousands of `stat`
-calls are what a process would begin with otherwise.
+calls are what a process would begin with otherwise. A file that is changed where it lies, which nobody should do, is
+not seen by that `stat`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import time
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -28,8 +30,8 @@ SUFFIX = ".arrow"
 #: A row a file: day since the epoch, time of change in ns, size in bytes, inode number.
 Stamps = npt.NDArray[np.int64]
 
-#: Kept looks begin with a hash of this many bytes over the rest.
-_HASH = 16
+#: What is kept begins with a hash of this many bytes over the rest.
+HASHED = 16
 
 _FIELDS = 4
 
@@ -65,8 +67,27 @@ def date_of(number: int) -> date:
 
 
 def changed_at(folder: str) -> int:
-    """When something last came into a folder or left it, in ns. Raises `OSError`."""
-    return os.stat(folder).st_mtime_ns  # noqa: PTH116 (on the hot path)
+    """When something last came into a folder or left it, in ns. Raises `OSError`.
+
+    Copying tools set the time of the content back to that of the original, but not the time at which they did.
+    """
+    status = os.stat(folder)  # noqa: PTH116 (on the hot path)
+    return max(status.st_mtime_ns, status.st_ctime_ns)
+
+
+def stamp_of(status: os.stat_result) -> tuple[int, int, int]:
+    """What tells a file from another in its place: time of change in ns, size in bytes, inode number, signed."""
+    return status.st_mtime_ns, status.st_size, (status.st_ino + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+def whole_file(path: str) -> bytes:
+    """The content of a file; a pipe in its place is not waited for. Raises `OSError`."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        status = os.fstat(file)
+        return os.read(file, status.st_size) if stat.S_ISREG(status.st_mode) else b""
+    finally:
+        os.close(file)
 
 
 def by_names(folder: str, changed: int) -> Look:
@@ -82,8 +103,7 @@ def by_files(folder: str) -> tuple[Look, bool]:
         for entry in entries:
             for number in _day_numbers([entry.name]):
                 with contextlib.suppress(FileNotFoundError):
-                    status = entry.stat()
-                    rows.append((number, status.st_mtime_ns, status.st_size, status.st_ino))
+                    rows.append((number, *stamp_of(entry.stat())))
     stamps = np.array(sorted(rows), dtype=np.int64).reshape(-1, _FIELDS)
     settled = began - changed > _SETTLED and changed_at(folder) == changed
     return Look(changed, np.ascontiguousarray(stamps[:, 0]), stamps), settled
@@ -92,20 +112,21 @@ def by_files(folder: str) -> tuple[Look, bool]:
 def spelled(changed: int, stamps: Stamps, key: str) -> bytes:
     """A look at each file as bytes to keep, of the series with this key."""
     content = np.int64(changed).tobytes() + stamps.tobytes()
-    return _hashed(content, key) + content
+    return hashed(content, key) + content
 
 
 def read_back(content: bytes, key: str, changed: int) -> Look | None:
     """The look that was kept, if it is this series' and the folder has not changed since."""
-    kept = memoryview(content)[_HASH:]
-    if bytes(content[:_HASH]) != _hashed(kept, key) or int.from_bytes(kept[:8], "little") != changed:
+    kept = memoryview(content)[HASHED:]
+    if bytes(content[:HASHED]) != hashed(kept, key) or int.from_bytes(kept[:8], "little") != changed:
         return None
     stamps = np.frombuffer(kept[8:], dtype=np.int64).reshape(-1, _FIELDS)
     return Look(changed, np.ascontiguousarray(stamps[:, 0]), stamps)
 
 
-def _hashed(content: bytes | memoryview, key: str) -> bytes:
-    return hashlib.blake2b(content, digest_size=_HASH, key=hashlib.sha256(key.encode()).digest()).digest()
+def hashed(content: bytes | memoryview, key: str) -> bytes:
+    """What is kept before content of the series with this key."""
+    return hashlib.blake2b(content, digest_size=HASHED, key=hashlib.sha256(key.encode()).digest()).digest()
 
 
 def _ordered(numbers: Iterable[int]) -> npt.NDArray[np.int64]:

@@ -48,6 +48,10 @@ class Pack:
     last: int
     bars: pa.RecordBatch
 
+    def has(self, number: int) -> bool:
+        """Whether a day that had a file is in it."""
+        return self.first <= number <= self.last
+
     def days(self, first: int, last: int) -> pa.RecordBatch:
         """The bars of some of the days, without a copy."""
         if first <= self.first and self.last <= last:
@@ -78,14 +82,17 @@ def encode(series: Series, days: list[pa.RecordBatch], stamps: Stamps) -> list[b
     return seal(bars, {name.decode(): value for name, value in said} | {"ckvd.files": _fingerprint(stamps)})
 
 
-def read(path: str, series: Series) -> tuple[Pack, str] | None:
-    """A pack and the fingerprint of the files it was made from; None where there is none that can be used."""
+def read(path: str, series: Series, period: Period) -> tuple[Pack, str] | None:
+    """A period's pack and the fingerprint of the files it was made from; None where there is none that can be used."""
     try:
         found = unseal(path)
         said = [found.said[name].decode() for name in _NAMES]
         first, last = int(said[2]), int(said[3])
         times = opens(found.bars)
-        if said[:2] != [FORMAT, series.key] or (len(times) and not first * DAY <= times[0] <= times[-1]):
+        fits = period.first <= first <= last <= period.last
+        if said[:2] != [FORMAT, series.key] or not fits:
+            return None
+        if len(times) and not first * DAY <= times[0] <= times[-1] < (last + 1) * DAY:
             return None
         return Pack(first, last, found.bars), found.said[b"ckvd.files"].decode()
     except UNREADABLE:

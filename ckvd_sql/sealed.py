@@ -2,7 +2,7 @@
 
 It is not compressed, so that a mapped file is its batch without a copy. Arrow believes whatever a file's head and
 foot say and crashes on some damage; the seal, which stands in the metadata, covers both, all but the values, and is
-looked at before Arrow is. What the metadata means is not known here.
+looked at before Arrow reads schema and bars. What the metadata means is not known here.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from ckvd_sql.bars import BAR_SCHEMA, opens
+from ckvd_sql.look import stamp_of
 
 #: What opening a file that is not as it should be may raise.
 UNREADABLE = (ValueError, KeyError, EOFError, OSError, TypeError, pa.ArrowException)
@@ -39,7 +40,7 @@ class SealedBars:
     Attributes:
         bars: Its bars.
         said: Its metadata.
-        stamp: What tells the file from another in its place: time of change in ns, size in bytes, inode number.
+        stamp: What tells the file from another in its place, as `look.stamp_of`.
         mapped: Whether the bars' memory is the file's.
     """
 
@@ -127,7 +128,7 @@ def _content(path: str) -> tuple[bytes | mmap.mmap, tuple[int, int, int]]:
         os.close(file)
     if data[: len(_MAGIC)] != _MAGIC or data[-len(_MAGIC) :] != _MAGIC:
         raise ValueError("it is not a whole Arrow file")
-    return data, (status.st_mtime_ns, size, status.st_ino)
+    return data, stamp_of(status)
 
 
 def _taken_apart(content: pa.Buffer) -> tuple[ipc.Message, ipc.Message, bytes, bytes]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from ckvd_sql import dayfile, inventory, packs
 from ckvd_sql.bars import join
 from ckvd_sql.errors import CacheError
-from ckvd_sql.look import SUFFIX, Look, by_files, date_of, number_of, spelled
+from ckvd_sql.look import SUFFIX, Look, by_files, date_of, number_of, spelled, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -43,14 +43,6 @@ _WORTH_IT = 28
 _STRETCHES = 64
 
 
-@dataclass(slots=True)
-class Held:
-    """What the snapshots of one process keep open or in memory."""
-
-    maps: int = 0
-    size: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class Disk:
     """What a snapshot is given of the disk.
@@ -58,12 +50,12 @@ class Disk:
     Attributes:
         folder: The folder of the day files.
         keep: Keeps derived content below a name in `DERIVED`, if the disk allows; says whether it did.
-        held: What is held open is added here.
+        hold: Told of each file that is mapped, and of bytes that are held in memory.
     """
 
     folder: str
     keep: Callable[[str, Iterable[bytes]], bool]
-    held: Held
+    hold: Callable[[int, int], None]
 
 
 class Snapshot:
@@ -103,7 +95,9 @@ class Snapshot:
         number = number_of(day)
         if not self._numbers(number, number):
             raise FileNotFoundError(self._path(day))
-        return self._stretch(number, number)[0]
+        (period,) = packs.periods(self._series.interval, number, number)
+        pack = self._pack(period) if period else None
+        return pack.days(number, number) if pack and pack.has(number) else self._read(number)
 
     def stretch(self, first: date, last: date) -> list[pa.RecordBatch]:
         """The bars of every day that is here from `first` to `last`, in order. Raises as `dayfile.read`."""
@@ -115,18 +109,16 @@ class Snapshot:
         return known
 
     def check_pack(self, day: date) -> None:
-        """Hold a day's bars in its pack, if it is in one, against its file. Raises `CacheError`."""
+        """Hold a day's bars in its pack, if it is in one, against its file. A pack that has others is deleted."""
         number = number_of(day)
-        for period in packs.periods(self._series.interval, number, number):
-            pack = self._pack(period, _WORTH_IT) if period else None
-            if (
-                period
-                and pack
-                and pack.first <= number <= pack.last
-                and not pack.days(number, number).equals(self._open(number).bars)
-            ):
-                path = f"{self._disk.folder}/{DERIVED}/{period.name}.pack"
-                raise CacheError(f"pack {path} can't be used: it has other bars of {day} than the day file", path)
+        (period,) = packs.periods(self._series.interval, number, number)
+        pack = self._pack(period, look=True) if period else None
+        if period and pack and pack.has(number) and not pack.days(number, number).equals(self._open(number).bars):
+            path = self._pack_path(period)
+            log.warning("pack %s has other bars of %s than the day file; it is deleted", path, day)
+            self._packs[period.name] = None
+            self._stretches.clear()
+            Path(path).unlink(missing_ok=True)
 
     def inventory(self, days: Iterable[date]) -> pa.Table:
         """What the files of some days say of themselves, those of them that can be read; see `INVENTORY_SCHEMA`.
@@ -134,30 +126,29 @@ class Snapshot:
         The others are logged.
         """
         wanted = np.array([number_of(day) for day in days], dtype=np.int64)
-        if self._inventory is None:
-            self._inventory = self._kept_inventory()
+        known = self._kept_inventory() if self._inventory is None else self._inventory
         new = []
-        for number in np.setdiff1d(wanted, self._inventory.column("number").to_numpy()).tolist():
+        for number in np.setdiff1d(wanted, known.column("number").to_numpy()).tolist():
             day = date_of(number)
             try:
                 new.append(dayfile.describe(self._path(day), self._series, day))
             except (FileNotFoundError, CacheError) as error:
                 log.warning("%s", error)
         if new:
-            both = pa.concat_tables([self._inventory, inventory.of_files(new)])
-            self._inventory = both.sort_by("number").combine_chunks()
+            known = pa.concat_tables([known, inventory.of_files(new)]).sort_by("number").combine_chunks()
             if len(new) >= _WORTH_IT:
-                self._disk.keep(INVENTORY, [inventory.spelled(self._inventory)])
-        at = np.isin(self._inventory.column("number").to_numpy(), wanted).nonzero()[0]
-        return self._inventory if len(at) == self._inventory.num_rows else self._inventory.take(at)
+                self._disk.keep(INVENTORY, [inventory.spelled(known, self._series.key)])
+        self._inventory = known
+        at = np.isin(known.column("number").to_numpy(), wanted).nonzero()[0]
+        return known if len(at) == known.num_rows else known.take(at)
 
     def _kept_inventory(self) -> pa.Table:
         """The rows that were kept of files that are still in their places."""
         try:
-            content = Path(self._disk.folder, DERIVED, INVENTORY).read_bytes()
+            content = whole_file(f"{self._disk.folder}/{DERIVED}/{INVENTORY}")
         except OSError:
             return inventory.of_files([])
-        kept, stamps = inventory.read_back(content), self._stamps()
+        kept, stamps = inventory.read_back(content, self._series.key), self._stamps()
         return inventory.of_files([]) if kept is None or stamps is None else inventory.in_place(kept, stamps)
 
     def _stretch(self, first: int, last: int) -> list[pa.RecordBatch]:
@@ -172,18 +163,24 @@ class Snapshot:
     def _part(self, period: Period, first: int, last: int) -> list[pa.RecordBatch]:
         """The days of one period: out of its pack what that has, the others one by one."""
         wanted = self._numbers(first, last)
-        pack = self._pack(period, len(wanted))
-        loose = [one for one in wanted if not (pack and pack.first <= one <= pack.last)]
+        pack = self._pack(period, look=len(wanted) >= _WORTH_IT)
+        loose = [one for one in wanted if not (pack and pack.has(one))]
         most = 2 * len(wanted) >= len(self._numbers(period.first, period.last))
         if len(loose) >= _WORTH_IT and most and (made := self._made(period)):
-            pack, loose = made, []
+            pack = made
+            loose = [one for one in wanted if not pack.has(one)]
         if pack is None:
-            return join([self._read(one) for one in loose])
-        return [
-            *join([self._read(one) for one in loose if one < pack.first]),
-            pack.days(first, last),
-            *join([self._read(one) for one in loose if one > pack.last]),
-        ]
+            return self._joined(loose)
+        inside = [pack.days(first, last)] if first <= pack.last and pack.first <= last else []
+        before, after = ([one for one in loose if (one < pack.first) is early] for early in (True, False))
+        return [*self._joined(before), *inside, *self._joined(after)]
+
+    def _joined(self, numbers: list[int]) -> list[pa.RecordBatch]:
+        days = [self._read(one) for one in numbers]
+        bars = join(days)
+        if len(bars) < len(days):
+            self._disk.hold(0, sum(one.nbytes for one in bars))
+        return bars
 
     def _numbers(self, first: int, last: int) -> list[int]:
         numbers: list[int] = self._look.numbers[self._look.between(first, last)].tolist()
@@ -205,22 +202,25 @@ class Snapshot:
         return f"{self._disk.folder}/{day}{SUFFIX}"
 
     def _hold(self, found: SealedBars) -> None:
-        if found.mapped:
-            self._disk.held.maps += 1
-        else:
-            self._disk.held.size += found.size
+        self._disk.hold(int(found.mapped), 0 if found.mapped else found.size)
 
-    def _pack(self, period: Period, wanted: int) -> Pack | None:
-        """The period's pack, if it is there and its files are the same."""
+    def _pack_path(self, period: Period) -> str:
+        return f"{self._disk.folder}/{DERIVED}/{period.name}.pack"
+
+    def _pack(self, period: Period, *, look: bool = False) -> Pack | None:
+        """The period's pack, if it is there and its files are the same.
+
+        To tell, every file of the folder must have been looked at. Where none was, that is done only if asked for: it
+        takes longer than to open a few days.
+        """
         if period.name not in self._packs:
-            if self._look.stamps is None and wanted < _WORTH_IT:
-                return None  # to look at every file of the folder would take longer than to open these
-            path = f"{self._disk.folder}/{DERIVED}/{period.name}.pack"
-            found = packs.read(path, self._series)
+            if self._look.stamps is None and not look:
+                return None
+            found = packs.read(self._pack_path(period), self._series, period)
             stamps = self._stamps() if found else None
             usable = found is not None and stamps is not None and packs.is_of(*found, stamps)
             self._packs[period.name] = found[0] if found and usable else None
-            self._disk.held.maps += usable
+            self._disk.hold(int(usable), 0)
         return self._packs[period.name]
 
     def _stamps(self) -> Stamps | None:
@@ -230,10 +230,10 @@ class Snapshot:
                 look, settled = by_files(self._disk.folder)
             except OSError:
                 return None
-            if look.changed != self.changed or look.stamps is None:
+            if look.changed != self.changed or not np.array_equal(look.numbers, self._look.numbers):
                 return None
             self._look = look
-            if settled:
+            if settled and look.stamps is not None:
                 self._disk.keep(LOOK, [spelled(look.changed, look.stamps, self._series.key)])
         return self._look.stamps
 
@@ -249,13 +249,13 @@ class Snapshot:
             return None
         days = [one.bars for one in found]
         stamps = np.array([(one, *of.stamp) for one, of in zip(numbers, found, strict=True)], dtype=np.int64)
-        name = f"{period.name}.pack"
-        kept = self._disk.keep(name, packs.encode(self._series, days, stamps))
-        read_back = packs.read(f"{self._disk.folder}/{DERIVED}/{name}", self._series) if kept else None
-        if read_back:
-            self._disk.held.maps += 1
+        kept = self._disk.keep(f"{period.name}.pack", packs.encode(self._series, days, stamps))
+        read_back = packs.read(self._pack_path(period), self._series, period) if kept else None
+        joined = join(days)
+        if read_back and packs.is_of(*read_back, stamps):  # and not what another process has put there meanwhile
+            self._disk.hold(1, 0)
             self._packs[period.name] = read_back[0]
-        elif len(joined := join(days)) == 1:
-            self._disk.held.size += joined[0].nbytes
+        elif len(joined) == 1:
+            self._disk.hold(0, joined[0].nbytes)
             self._packs[period.name] = packs.Pack(numbers[0], numbers[-1], joined[0])
         return self._packs.get(period.name)

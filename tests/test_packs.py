@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +14,15 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
+from filelock import FileLock
 
 import ckvd_sql
+from ckvd_sql import look
 from ckvd_sql.bars import BAR_SCHEMA
 from ckvd_sql.cache import DayStore
 from ckvd_sql.dayfile import Provenance
 from ckvd_sql.errors import CacheError
-from ckvd_sql.market import DAY, INTERVALS, Market, Series, day_start, days_between
+from ckvd_sql.market import DAY, HOUR, INTERVALS, Market, Series, day_start, days_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,8 +34,6 @@ SECONDS = Series(Market.SPOT, "BTCUSDT", INTERVALS["1s"])
 
 YEAR = list(days_between(date(2023, 1, 1), date(2023, 12, 31)))
 MARCH = list(days_between(date(2023, 3, 1), date(2023, 3, 31)))
-
-_LONG_AGO = 1_700_000_000_000_000_000  # ns
 
 
 def bars_of(series: Series, day: date, salt: int = 0) -> pa.RecordBatch:
@@ -64,11 +66,6 @@ def read(store: DayStore, series: Series, first: date, last: date) -> pa.Table:
     return pa.Table.from_batches(found, schema=BAR_SCHEMA).combine_chunks()
 
 
-def settle(store: DayStore, series: Series) -> None:
-    """Make the folder look as if nothing had happened in it lately."""
-    os.utime(store.folder(series), ns=(_LONG_AGO, _LONG_AGO))
-
-
 def packs(store: DayStore, series: Series) -> list[str]:
     return sorted(path.name for path in (store.folder(series) / ".packs").glob("*.pack"))
 
@@ -79,13 +76,12 @@ def store(tmp_path: Path) -> DayStore:
 
 
 @pytest.fixture
-def packed(store: DayStore) -> DayStore:
-    """A store with a year of 1h in a pack, and a look that is kept."""
+def packed(store: DayStore, monkeypatch: pytest.MonkeyPatch) -> DayStore:
+    """A store with a year of 1h in a pack, and a look that is kept without waiting for the folder to settle."""
+    monkeypatch.setattr(look, "_SETTLED", 0)
     write(store, HOURS, YEAR)
-    read(store, HOURS, YEAR[0], YEAR[-1])
-    settle(store, HOURS)
-    read(DayStore(store.root), HOURS, YEAR[0], YEAR[-1])
-    settle(store, HOURS)
+    for _ in range(2):
+        read(DayStore(store.root), HOURS, YEAR[0], YEAR[-1])
     assert (store.folder(HOURS) / ".packs" / "days").is_file()
     return DayStore(store.root)
 
@@ -141,6 +137,31 @@ def test_a_day_that_comes_later_is_read_beside_the_pack(store: DayStore) -> None
     write(store, HOURS, YEAR[200:210])
     assert read(DayStore(store.root), HOURS, YEAR[0], YEAR[209]).equals(expected(HOURS, YEAR[:210]))
     assert (store.folder(HOURS) / ".packs" / "2023.pack").read_bytes() == before
+
+
+@pytest.mark.parametrize("others", [YEAR[200:205], YEAR[95:100]])
+def test_one_day_beside_the_pack_is_read_from_its_file(store: DayStore, others: list[date]) -> None:
+    write(store, HOURS, YEAR[100:200])
+    read(store, HOURS, YEAR[100], YEAR[199])
+    write(store, HOURS, others)
+    snapshot = DayStore(store.root).snapshot(HOURS)
+    for _ in range(2):
+        for day in [*others, YEAR[150]]:
+            assert snapshot.read(day).equals(bars_of(HOURS, day))
+        days = sorted(YEAR[100:200] + others)
+        assert pa.Table.from_batches(snapshot.stretch(YEAR[0], YEAR[-1])).combine_chunks().equals(expected(HOURS, days))
+    assert snapshot.stretch(others[0], others[-1])[0].num_rows == expected(HOURS, others).num_rows
+
+
+def test_a_day_cut_by_a_filter_is_there_beside_the_pack(store: DayStore) -> None:
+    write(store, HOURS, YEAR[:200])
+    read(store, HOURS, YEAR[0], YEAR[199])
+    write(store, HOURS, YEAR[200:205])
+    call = "FROM ckvd_klines('BTCUSDT', '1h', '2023-01-01', '2023-07-25')"
+    with ckvd_sql.connect(cache_dir=store.root, offline=True) as con:
+        con.execute(f"SELECT count(*) {call}").fetchall()
+        found = con.execute(f"SELECT count(*) {call} WHERE open_time >= '2023-07-21 05:00+00'").fetchall()
+    assert found == [(91,)]
 
 
 def test_many_days_that_come_later_make_a_new_pack(store: DayStore) -> None:
@@ -221,7 +242,6 @@ def test_another_series_files_are_not_believed(packed: DayStore, name: str) -> N
     place = packed.folder(other) / ".packs"
     place.mkdir()
     shutil.copy2(packed.folder(HOURS) / ".packs" / name, place / name)
-    settle(packed, other)
     assert read(DayStore(packed.root), other, YEAR[0], YEAR[-1]).equals(
         expected(other, YEAR[1:], dict.fromkeys(YEAR, 1))
     )
@@ -256,17 +276,19 @@ def test_a_damaged_day_keeps_its_period_unpacked(store: DayStore) -> None:
     assert packs(store, HOURS) == []
 
 
-def test_verify_finds_other_values_in_a_pack(packed: DayStore) -> None:
+def test_verify_finds_other_values_in_a_pack_and_deletes_it(packed: DayStore, caplog: pytest.LogCaptureFixture) -> None:
     path = packed.folder(HOURS) / ".packs" / "2023.pack"
     content = bytearray(path.read_bytes())
     value = np.float64(bars_of(HOURS, MARCH[6]).column("close")[3].as_py()).tobytes()
-    at = content.index(value)
-    content[at] ^= 1
+    content[content.index(value)] ^= 1
     path.write_bytes(content)
     store = DayStore(packed.root)
     assert store.verify(HOURS, MARCH[5]).rows == 24
-    with pytest.raises(CacheError, match=r"2023\.pack.*2023-03-07"):
-        store.verify(HOURS, MARCH[6])
+    assert path.exists()
+    assert store.verify(HOURS, MARCH[6]).rows == 24
+    assert not path.exists()
+    assert "2023.pack has other bars of 2023-03-07" in caplog.text
+    assert read(store, HOURS, YEAR[0], YEAR[-1]).equals(expected(HOURS, YEAR))
 
 
 def test_a_kept_look_holds_only_until_the_folder_changes(packed: DayStore) -> None:
@@ -279,7 +301,7 @@ def test_a_look_at_a_folder_that_has_just_changed_is_not_kept(store: DayStore) -
     write(store, HOURS, YEAR)
     for _ in range(2):
         read(DayStore(store.root), HOURS, YEAR[0], YEAR[-1])
-        os.utime(store.folder(HOURS), ns=(time.time_ns(), time.time_ns()))
+        store.folder(HOURS).chmod(0o755)
     assert not (store.folder(HOURS) / ".packs" / "days").exists()
 
 
@@ -362,3 +384,71 @@ def test_sql_reads_the_same_from_packs_and_from_day_files(packed: DayStore) -> N
             where = f"(SELECT * FROM bars WHERE open_time >= {start}::TIMESTAMPTZ AND open_time < {end}::TIMESTAMPTZ)"
             plain = query.replace(f"ckvd_klines('BTCUSDT', '1h', {start}, {end})", where)
             assert found == con.execute(plain).fetchall(), query
+
+
+def test_threads_that_ask_for_the_inventory_at_once_agree(packed: DayStore) -> None:
+    (packed.folder(HOURS) / ".packs" / "inventory").unlink(missing_ok=True)
+    snapshot = DayStore(packed.root).snapshot(HOURS)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: snapshot.inventory(YEAR).num_rows, range(8)))
+    assert found == [len(YEAR)] * 8
+    assert describe_all(DayStore(packed.root)) == [(day, bars_of(HOURS, day).num_rows) for day in YEAR]
+
+
+def test_a_folder_merged_into_another_with_its_times_is_looked_at_again(packed: DayStore, tmp_path: Path) -> None:
+    other = DayStore(tmp_path / "other")
+    write(other, HOURS, [*YEAR, date(2024, 1, 1)], salt=1)
+    subprocess.run(["cp", "-a", f"{packed.folder(HOURS)}/.", f"{other.folder(HOURS)}/"], check=True)
+    right = expected(HOURS, [*YEAR, date(2024, 1, 1)], {date(2024, 1, 1): 1})
+    for store in (other, DayStore(other.root)):
+        assert read(store, HOURS, YEAR[0], date(2024, 1, 1)).equals(right)
+
+
+def test_a_moved_folder_s_inventory_is_not_another_series(packed: DayStore) -> None:
+    describe_all(packed)
+    packed.folder(HOURS).rename(packed.folder(HOURS).with_name("2h"))
+    assert describe_all(packed) == []
+
+
+@pytest.mark.parametrize("name", ["days", "inventory", "2023.pack", ".2023.pack.tmp"])
+def test_a_pipe_among_the_packs_is_not_waited_for(packed: DayStore, name: str) -> None:
+    place = packed.folder(HOURS) / ".packs"
+    shutil.rmtree(place)
+    place.mkdir()
+    os.mkfifo(place / name)
+    store = DayStore(packed.root)
+    assert read(store, HOURS, YEAR[0], YEAR[-1]).equals(expected(HOURS, YEAR))
+    assert len(describe_all(store)) == len(YEAR)
+
+
+def test_a_reader_waits_for_nobody_who_writes_packs(store: DayStore) -> None:
+    write(store, HOURS, YEAR)
+    with ExitStack() as held:
+        for number in range(32):
+            held.enter_context(FileLock(store.root / ".locks" / f"write-{number:02d}.lock"))
+        assert read(store, HOURS, YEAR[0], YEAR[-1]).equals(expected(HOURS, YEAR))
+    assert packs(store, HOURS) == []
+
+
+def test_inode_numbers_may_be_of_any_size() -> None:
+    for inode in (0, 1, 2**63 - 1, 2**63, 2**64 - 1):
+        status = os.stat_result((0, inode, 0, 0, 0, 0, 5, 0, 7, 0))
+        assert -(2**63) <= look.stamp_of(status)[2] < 2**63
+
+
+def test_a_packed_bar_that_closes_after_now_is_left_out(store: DayStore) -> None:
+    write(store, HOURS, YEAR)
+    late = bars_of(HOURS, YEAR[40]).slice(0, 13)
+    at = day_start(YEAR[40]) + 12 * HOUR + HOUR // 2  # off the grid, after a pause
+    row = late.slice(12, 1).to_pylist()[0] | {"open_time": at, "close_time": at + HOUR - 1}
+    store.write(
+        HOURS,
+        YEAR[40],
+        pa.concat_batches([late.slice(0, 12), pa.RecordBatch.from_pylist([row], BAR_SCHEMA)]),
+        Provenance("rest", "https://api.example", "", 0),
+    )
+    now = f"{YEAR[40]}T13:00:00"
+    with ckvd_sql.connect(cache_dir=store.root, offline=True, now=now) as con:
+        for end in ("", f", '{YEAR[40]} 12:45'"):
+            call = f"ckvd_klines('BTCUSDT', '1h', '2023-01-01'{end})"
+            assert con.execute(f"SELECT max(close_time) < '{now}Z' FROM {call}").fetchall() == [(True,)]

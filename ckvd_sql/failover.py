@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from ckvd_sql.aio import together
-from ckvd_sql.bars import NO_BARS, all_closed, closes, opens, split
-from ckvd_sql.dayfile import Provenance
+from ckvd_sql.bars import NO_BARS, closes, opens, split
 from ckvd_sql.errors import CacheError, ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
-from ckvd_sql.gaps import find_gaps, full
+from ckvd_sql.gaps import gaps_of_day
 from ckvd_sql.jobs import DayBars, first_of_job
-from ckvd_sql.market import DAY, Span, consecutive, day_start
+from ckvd_sql.keeper import Keeper
+from ckvd_sql.market import DAY, consecutive, day_start
 from ckvd_sql.rest import PAGE, DelistedError
 
 if TYPE_CHECKING:
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from ckvd_sql.vision import Archive, Vision
 
 log = logging.getLogger("ckvd_sql")
-
-#: A day's bars, and where they came from.
-Fetched = tuple[pa.RecordBatch, Provenance]
 
 #: A closed day this old that no source has is taken to be empty for good: archives come within days.
 _SETTLED = 30 * DAY
@@ -83,7 +80,7 @@ class Failover:
         self._failures: dict[tuple[Series, Period], ProviderError] = {}
         self._rest_down: ProviderUnavailableError | None = None
         self._told_down = False
-        self._told_unkept = False
+        self._keeper = Keeper(settings, store, now, self._exchange_now)
 
     async def fetch(self, job: Job) -> dict[date, DayBars]:
         """Every day of the job, some perhaps without bars.
@@ -150,24 +147,11 @@ class Failover:
 
     async def _of_archives(self, series: Series, archives: list[Archive]) -> dict[date, DayBars]:
         """Days as their archives have them, unless REST shows that one was published torn."""
-        kept, gaps = await self._hands.do(self._keep_full, series, archives)
+        if not archives:
+            return {}
+        kept, gaps = await self._hands.do(self._keeper.keep_full, series, archives)
         held = await together(self._with_gaps(series, day, found, archive) for day, found, archive in gaps)
         return _merged([kept, *held])
-
-    def _keep_full(
-        self, series: Series, archives: list[Archive]
-    ) -> tuple[dict[date, DayBars], list[tuple[date, list[Gap], Archive]]]:
-        """The days without gaps, which are most and need no question, and the gaps of the others."""
-        whole: dict[date, Fetched] = {}
-        gaps = []
-        for archive in archives:
-            origin = self._from(archive)
-            for day, bars in archive.days.items():
-                if found := _gaps(series, day, bars):
-                    gaps.append((day, found, archive))
-                else:
-                    whole[day] = bars, origin
-        return self._keep(series, whole), gaps
 
     async def _with_gaps(self, series: Series, day: date, gaps: list[Gap], archive: Archive) -> dict[date, DayBars]:
         """A day that lacks bars, held against what REST says of them."""
@@ -180,7 +164,7 @@ class Failover:
             return await self._run(series, day, day, [day])
         if said == "unchecked":
             return {day: DayBars(day, bars, "vision")}
-        return await self._hands.do(self._keep, series, {day: (bars, self._from(archive, said))})
+        return await self._hands.do(self._keeper.keep, series, {day: (bars, self._keeper.archive(archive, said))})
 
     async def _check_gaps(self, series: Series, day: date, bars: pa.RecordBatch, gaps: list[Gap]) -> str:
         """What REST says of the bars that an archived day lacks.
@@ -280,8 +264,10 @@ class Failover:
         start, end = day_start(first), min(day_start(last) + DAY, self._now)
         by_day = split(self._settled(await self._rest.klines(series, start, end)))
         days = sorted(by_day.keys() | {day for day in wanted if first <= day <= last})
-        origin = self._from_exchange(series)
-        return await self._hands.do(self._keep, series, {day: (by_day.get(day, NO_BARS), origin) for day in days})
+        origin = self._keeper.exchange(series)
+        return await self._hands.do(
+            self._keeper.keep, series, {day: (by_day.get(day, NO_BARS), origin) for day in days}
+        )
 
     def _exchange_now(self) -> int:
         """Now, as far as the exchange agrees: a clock that runs ahead of its own must not close a bar early."""
@@ -317,48 +303,20 @@ class Failover:
             archive = await self._vision.fetch(job.series, period, verify=False)
             bars = archive.days.get(day, NO_BARS) if archive else NO_BARS
             log.warning("%s: %s is used although the checksum of its archive is wrong", job.series, day)
-            gaps = "unconfirmed" if _gaps(job.series, day, bars) else ""
-            origin = self._from(archive, gaps) if archive else self._from_exchange(job.series)
-            got |= await self._hands.do(self._keep, job.series, {day: (bars, origin)})
+            gaps = "unconfirmed" if gaps_of_day(job.series.interval, day, bars) else ""
+            origin = self._keeper.archive(archive, gaps) if archive else self._keeper.exchange(job.series)
+            got |= await self._hands.do(self._keeper.keep, job.series, {day: (bars, origin)})
         return got
 
     def _without_bars(self, series: Series, days: list[date]) -> dict[date, DayBars]:
         """Days of a symbol that the exchange serves no longer. Remembered once no archive will come any more."""
-        origin, closed_at = self._from_exchange(series), series.interval.closed_at
+        origin, closed_at = self._keeper.exchange(series), series.interval.closed_at
         settled = {day: (NO_BARS, origin) for day in days if closed_at(day) + _SETTLED <= self._now}
-        return {day: DayBars(day, NO_BARS, origin.source) for day in days} | self._keep(series, settled)
-
-    def _from(self, archive: Archive, gaps: str = "") -> Provenance:
-        return Provenance("vision", archive.url, archive.sha256, self._settings.clock(), archive.checksum, gaps)
-
-    def _from_exchange(self, series: Series) -> Provenance:
-        return Provenance("rest", self._settings.rest_url(series.market), "", self._settings.clock())
-
-    def _keep(self, series: Series, days: Mapping[date, Fetched]) -> dict[date, DayBars]:
-        """Days that were fetched; those that are complete are kept on disk."""
-        now, closed_at = self._exchange_now(), series.interval.closed_at
-        complete = {day: one for day, one in days.items() if closed_at(day) <= now and all_closed(one[0], self._now)}
-        try:
-            self._store.write_days(series, complete)
-        except OSError as error:
-            if not self._told_unkept:
-                self._told_unkept = True
-                log.warning("the cache can't be written, so bars are served but not kept: %s", error)
-        return {day: DayBars(day, bars, origin.source) for day, (bars, origin) in days.items()}
+        return {day: DayBars(day, NO_BARS, origin.source) for day in days} | self._keeper.keep(series, settled)
 
 
 def _merged(parts: Iterable[dict[date, DayBars]]) -> dict[date, DayBars]:
     return {day: bars for part in parts for day, bars in part.items()}
-
-
-def _gaps(series: Series, day: date, bars: pa.RecordBatch) -> list[Gap]:
-    """The gaps of a whole day. Bars longer than a day have none within one."""
-    if series.interval.coarse:
-        return []
-    whole = Span(day_start(day), day_start(day) + DAY)
-    if full(series.interval, whole, bars):
-        return []
-    return list(find_gaps(series.interval, whole, whole.end, [bars]))
 
 
 def _asked(series: Series, gaps: list[Gap]) -> list[tuple[int, int]]:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ckvd_sql.bars import opens
+from ckvd_sql.market import DAY, Span, day_start
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from datetime import date
 
     import pyarrow as pa
 
-    from ckvd_sql.market import Interval, Span
+    from ckvd_sql.market import Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,15 @@ def find_gaps(interval: Interval, span: Span, now: int, days: Iterable[pa.Record
         yield _gap(interval, expected, last)
 
 
-def full(interval: Interval, span: Span, bars: pa.RecordBatch) -> bool:
-    """Whether the bars are just those of the grid, as most days' are: then `find_gaps` need not look."""
-    slots, times = interval.slots(span.start, span.end), opens(bars)
-    if len(times) != len(slots):
-        return False
-    return len(times) == 0 or bool(times[0] == span.start and (times[1:] - times[:-1] == interval.step).all())
+def gaps_of_day(interval: Interval, day: date, bars: pa.RecordBatch) -> list[Gap]:
+    """The gaps of a day that is over. Bars longer than a day have none within one."""
+    if interval.step is None or interval.coarse:
+        return []
+    whole = Span(day_start(day), day_start(day) + DAY)
+    slots, times = interval.slots(whole.start, whole.end), opens(bars)
+    if len(times) == len(slots) and times[0] == whole.start and (np.diff(times) == interval.step).all():
+        return []  # as most days are
+    return list(find_gaps(interval, whole, whole.end, [bars]))
 
 
 def since_listing(interval: Interval, gap: Gap, first_open: int | None) -> Gap | None:

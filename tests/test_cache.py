@@ -354,3 +354,28 @@ def test_a_day_cut_out_of_a_month_is_written_as_if_it_stood_alone(store: DayStor
     store.write(SERIES, DATE, BARS.slice(first, rows), ORIGIN)
     assert store.read(SERIES, DATE).equals(BARS.slice(first, rows))
     assert store.verify(SERIES, DATE).rows == rows
+
+
+def test_days_written_together_are_each_there_with_their_own_origin(store: DayStore) -> None:
+    days = [date(2024, 6, 30), date(2024, 7, 1), date(2024, 7, 2)]
+    origins = [Provenance("vision", f"https://archive.example/{day}", "ab" * 32, FETCHED, "verified") for day in days]
+    bars = [bars_of(day, rows) for day, rows in zip(days, (24, 0, 7), strict=True)]
+    store.write_days(SERIES, dict(zip(days, zip(bars, origins, strict=True), strict=True)))
+    assert [store.verify(SERIES, day).provenance for day in days] == origins
+    assert [store.read(SERIES, day) for day in days] == bars
+    assert not list(store.folder(SERIES).glob(".*.tmp"))
+
+
+def test_a_day_that_the_disk_refuses_does_not_keep_others_from_it(store: DayStore) -> None:
+    days = [date(2024, 6, 1), date(2024, 6, 2), date(2024, 6, 3)]
+    (store.path(SERIES, days[1]) / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        store.write_days(SERIES, {day: (bars_of(day), ORIGIN) for day in days})
+    assert store.read(SERIES, days[0]).equals(bars_of(days[0]))
+    assert store.read(SERIES, days[2]).equals(bars_of(days[2]))
+    assert not list(store.folder(SERIES).glob(".*.tmp"))
+
+
+def test_nothing_to_write_leaves_no_trace(store: DayStore) -> None:
+    store.write_days(SERIES, {})
+    assert not store.root.exists()

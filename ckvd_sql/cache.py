@@ -17,7 +17,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import AsyncFileLock, FileLock
 
 from ckvd_sql import dayfile
 from ckvd_sql.errors import CacheError
@@ -26,11 +25,13 @@ from ckvd_sql.market import INTERVALS, PROVIDER, Market, Month, Series, moment_o
 from ckvd_sql.snapshot import DERIVED, LOOK, Disk, Snapshot
 
 if TYPE_CHECKING:
+    # At run time filelock, and asyncio with it, is loaded by who writes: most scans only read.
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
     from datetime import date
     from pathlib import Path
 
     import pyarrow as pa
+    from filelock import FileLock
 
     from ckvd_sql.dayfile import DayFile, Provenance
     from ckvd_sql.market import Period
@@ -204,6 +205,8 @@ class DayStore:
 
         Where the lock can't be had because of the disk, nothing can be shared either, and there is none.
         """
+        from filelock import AsyncFileLock  # noqa: PLC0415
+
         name = f"{zlib.crc32(f'{series.key}/{period}'.encode()) % _LOCKS:03d}.lock"
         async with contextlib.AsyncExitStack() as stack:
             with contextlib.suppress(OSError):
@@ -222,6 +225,8 @@ class DayStore:
         It is held for as long as that is written, and by nobody who waits for another lock.
         """
         self._locks.mkdir(parents=True, exist_ok=True)
+        from filelock import FileLock  # noqa: PLC0415
+
         number = zlib.crc32(f"{folder.relative_to(self.root)}/{name}".encode()) % _WRITE_LOCKS
         return FileLock(self._locks / f"write-{number:02d}.lock", poll_interval=0.002)
 

@@ -11,8 +11,6 @@ import contextlib
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from anyio.from_thread import start_blocking_portal
-
 from ckvd_sql.errors import OfflineError
 
 if TYPE_CHECKING:
@@ -59,14 +57,13 @@ class Fetcher:
         self._months = tuple(months)
         self._stack = contextlib.ExitStack()
         self._portal: BlockingPortal | None = None
-        self._jobs: list[Future[dict[date, DayBars]]] = []
+        self._running: set[asyncio.Task[object]] = set()
+        self._ended = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for job in self._jobs:
-            job.cancel()
         self._stack.close()
 
     def start(self, job: Job) -> Future[dict[date, DayBars]]:
@@ -78,12 +75,25 @@ class Fetcher:
             refused: Future[dict[date, DayBars]] = Future()
             refused.set_exception(OfflineError("the network is switched off", job.days))
             return refused
-        future = self._network().start_task_soon(self._fetch, job)
-        self._jobs = [known for known in self._jobs if not known.done()] + [future]
-        return future
+        return self._network().start_task_soon(self._fetch, job)
 
     async def _fetch(self, job: Job) -> dict[date, DayBars]:
-        return await self.failover.fetch(job)
+        task = asyncio.current_task()
+        if self._ended or task is None:
+            raise asyncio.CancelledError
+        self._running.add(task)
+        try:
+            return await self.failover.fetch(job)
+        finally:
+            self._running.discard(task)
+
+    async def _end_jobs(self) -> None:
+        """Stop what is under way and wait until it has stopped: a job must not meet a client that is closed."""
+        self._ended = True
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
 
     def symbols(self, market: Market) -> list[Symbol]:
         """The symbols of a market, from the exchange."""
@@ -97,6 +107,8 @@ class Fetcher:
 
     def _network(self) -> BlockingPortal:
         if self._portal is None:
+            from anyio.from_thread import start_blocking_portal  # noqa: PLC0415 (as the clients below)
+
             self._portal = self._stack.enter_context(start_blocking_portal(name="ckvd-fetch"))
             self._stack.enter_context(self._portal.wrap_async_context_manager(self._clients()))
         return self._portal
@@ -114,4 +126,7 @@ class Fetcher:
             self.failover = Failover(
                 self._settings, self._store, self.vision, self.rest, hands, self._now, self._months
             )
-            yield
+            try:
+                yield
+            finally:
+                await self._end_jobs()

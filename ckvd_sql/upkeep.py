@@ -1,7 +1,7 @@
 """Looking after the cache: is every day file what it says, and is it still what Binance publishes?
 
 Binance replaces archives, and a day may have come from REST before its archive was there. `verify` looks and
-changes nothing; `refresh` fetches such days again and says which bars changed.
+changes no day; `refresh` fetches such days again and says which bars changed.
 """
 
 from __future__ import annotations

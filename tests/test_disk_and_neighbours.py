@@ -16,6 +16,7 @@ import gc
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 NOW = "2024-06-15T12:00:30"
 HOURS = Series(Market.SPOT, "BTCUSDT", INTERVALS["1h"])
 MINUTES = Series(Market.SPOT, "BTCUSDT", INTERVALS["1m"])
+WEEKS = Series(Market.SPOT, "BTCUSDT", INTERVALS["1w"])
 FIRST, LAST = date(2024, 1, 1), date(2024, 1, 5)
 ON = date(2024, 1, 3)
 CALL = "ckvd_klines('BTCUSDT', '1h', '2024-01-01', '2024-01-06')"
@@ -549,6 +551,31 @@ class TestADamagedDayFile:
             with ckvd_sql.connect(cache_dir=cache, **hosts(exchange)) as con:
                 assert read(con, CALL) == truth(HOURS, "2024-01-01", "2024-01-06")
             assert wrong_days(cache) == []
+
+    def test_of_a_week_comes_from_its_month_s_archive_again(self, exchange: Sandbox, tmp_path: Path) -> None:
+        call = "ckvd_klines('BTCUSDT', '1w', '2024-01-01', '2024-03-01')"
+        with ckvd_sql.connect(cache_dir=tmp_path, **hosts(exchange)) as con:
+            before = read(con, call)
+            DayStore(tmp_path).path(WEEKS, date(2024, 1, 8)).write_bytes(b"")
+            exchange.forget()
+            assert read(con, call) == before
+        asked = [request.path for request in exchange.requests]
+        assert asked
+        assert all("/monthly/klines/BTCUSDT/1w/BTCUSDT-1w-2024-01.zip" in path for path in asked)
+
+    def test_is_not_what_a_process_short_of_open_files_has_met(self, cache: Path) -> None:
+        store = DayStore(cache)
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        try:
+            with pytest.raises(CacheError, match="Too many open files") as refused:
+                store.read(HOURS, ON)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        assert not refused.value.damaged
+        assert wrong_days(cache) == []
 
     def test_that_is_a_named_pipe_is_set_aside_too(self, exchange: Sandbox, cache: Path) -> None:
         path = DayStore(cache).path(HOURS, ON)

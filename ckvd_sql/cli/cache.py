@@ -80,7 +80,7 @@ def _cached(root: Path) -> Iterator[dict[str, Any]]:
 def verify(remote: bool, settings: Settings) -> None:
     """Read every day file to the last byte.
 
-    What is not as it should be is printed, and the exit status is then 1. Nothing is changed.
+    What is not as it should be is printed, and the exit status is then 1. No day file is changed.
 
     \b
     Example:

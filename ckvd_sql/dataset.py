@@ -127,6 +127,7 @@ def _sameness(step: Step, pruning: Pruning) -> Callable[[DayBars], tuple[str, bo
     return lambda day: (day.source, pruning.covers(step.series, day.day))
 
 
+@functools.lru_cache(maxsize=1024)
 def word(text: str, rows: int) -> pa.DictionaryArray:
     """One word, `rows` times over, as Arrow readers like it best."""
     return pa.DictionaryArray.from_arrays(_zeros(rows), _dictionary(text), safe=False)  # every index is 0

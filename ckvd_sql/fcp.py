@@ -19,7 +19,7 @@ from ckvd_sql.cache import DayStore
 from ckvd_sql.errors import CacheError, CkvdError, OfflineError, ProviderUnavailableError
 from ckvd_sql.fetch import Fetcher, outcome
 from ckvd_sql.jobs import DAYS_A_JOB, DayBars, Job
-from ckvd_sql.market import DAY, Month, Span, consecutive, day_of, day_start, days_between, spell_days
+from ckvd_sql.market import DAY, HOUR, Month, Span, consecutive, day_of, day_start, days_between, spell_days
 from ckvd_sql.plan import Block, DayPlan, blocks, plan
 from ckvd_sql.pruning import Cover
 
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("ckvd_sql")
 
 _LONGEST_BAR = 31 * DAY
+
+#: How many jobs DuckDB takes before it gives a first row, months of 1m being one each.
+_FIRST_JOBS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,10 @@ class Resolver:
             kept_whole = all(covers.get(month, Cover.ALL) is Cover.ALL for month in (span.months() if covers else ()))
             return not by_day and kept_whole and self._here(snapshot, series, span, query.now)
 
-        for year in query.span.years():
+        # Years are apart because a LIMIT may want little; all years of long bars are little.
+        long_bars = series.interval.step is None or series.interval.step >= HOUR
+        whole = long_bars and not query.span.empty and in_one(query.span)
+        for year in [query.span] if whole else query.span.years():
             if in_one(year):
                 yield Block(series, stretch=year)
                 continue
@@ -241,16 +247,16 @@ class Resolver:
     def _ahead(self, fetcher: Fetcher, jobs: Iterable[Job]) -> Iterator[Future[dict[date, DayBars]]]:
         """The jobs' results in order.
 
-        None begins before one is waited for, and the first goes alone: a LIMIT may need no more. Then as many are under
-        way as keep all slots for requests busy, a month's archive being one at a time; but no more than twice what has
-        been taken already, for who has taken little may want little.
+        None begins before one is waited for, and the first goes alone: a LIMIT may need no more. Two are under way
+        until DuckDB has had enough for a first row. Then there are as many as keep all slots for requests busy, a
+        month's archive being one at a time.
         """
         flying: deque[Future[dict[date, DayBars]]] = deque()
         taken = 0
         for job in jobs:
             flying.append(fetcher.start(job))
             enough = self.settings.concurrency // (1 if job.monthly else DAYS_A_JOB) + 1
-            if len(flying) >= min(enough, 2 * taken + 1):
+            if len(flying) >= (1 if taken == 0 else min(enough, 2) if taken < _FIRST_JOBS else enough):
                 yield flying.popleft()
                 taken += 1
         yield from flying

@@ -87,7 +87,8 @@ class Snapshot:
         """Whether every day that opens a bar from `first` to `last`, both included, is here."""
         if not self._series.interval.coarse:
             begin, end = number_of(first), number_of(last)
-            return len(self._numbers(begin, end)) == end - begin + 1
+            here = self._look.between(begin, end)
+            return here.stop - here.start == end - begin + 1
         return self.days.issuperset(self._series.interval.open_days(first, last))
 
     def read(self, day: date) -> pa.RecordBatch:

@@ -88,7 +88,7 @@ class Snapshot:
         if not self._series.interval.coarse:
             begin, end = number_of(first), number_of(last)
             here = self._look.between(begin, end)
-            return here.stop - here.start == end - begin + 1
+            return bool(here.stop - here.start == end - begin + 1)
         return self.days.issuperset(self._series.interval.open_days(first, last))
 
     def read(self, day: date) -> pa.RecordBatch:

@@ -22,7 +22,10 @@ _HOW = (
     "contenders did the same work; a ratio is the median over the turns of both times of one turn. A fresh process is "
     "one that has imported and connected but asked nothing yet. Absolute times say little about another machine."
 )
-_LOAD = "Above 2 others were at work, and ratios of wall times are less certain; CPU times stand beside them."
+_LOAD = (
+    "Above that not every thread that wanted a core had one, and ratios of wall times are less certain; CPU times "
+    "stand beside them."
+)
 _GOAL_HEAD = ["#", "goal", "limit", "measured", "met"]
 
 

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from ckvd_sql.dayfile import DayFile, Provenance
     from ckvd_sql.market import Period
-    from ckvd_sql.sealed import SealedBars
 
 _LOCKS = 256  # lock files are shared by hash, so that their number stays bounded
 _WRITE_LOCKS = 32
@@ -124,21 +123,17 @@ class DayStore:
                     return True
         return False
 
-    def open(self, series: Series, day: date) -> SealedBars:
-        """A day's file. Raises as `dayfile.read`."""
-        return dayfile.read(self._place(series, day), series, day)
-
     def read(self, series: Series, day: date) -> pa.RecordBatch:
         """A day's bars; the batch's memory is the mapped file's. Raises as `dayfile.read`."""
-        return self.open(series, day).bars
+        return dayfile.read(str(self.path(series, day)), series, day).bars
 
     def describe(self, series: Series, day: date) -> DayFile:
         """What a day's file says of itself. Raises as `dayfile.read`."""
-        return dayfile.describe(self._place(series, day), series, day)
+        return dayfile.describe(str(self.path(series, day)), series, day)
 
     def verify(self, series: Series, day: date) -> DayFile:
         """The same, after a look at every byte of the file, and at the day's bars in the pack that may have them."""
-        file = dayfile.describe(self._place(series, day), series, day, verify=True)
+        file = dayfile.describe(str(self.path(series, day)), series, day, verify=True)
         self.snapshot(series).check_pack(day)
         return file
 
@@ -214,10 +209,6 @@ class DayStore:
                 lock = AsyncFileLock(self._locks / name, poll_interval=0.02, run_in_executor=False)  # it never blocks
                 await stack.enter_async_context(lock)
             yield
-
-    def _place(self, series: Series, day: date) -> str:
-        """As `path`, for the hot path."""
-        return f"{self.root}/{series.key}/{day}{SUFFIX}"
 
     def _writing(self, folder: Path, name: str) -> FileLock:
         """One writer at a time for what has a name in a folder.

@@ -139,7 +139,7 @@ class Resolver:
         long_bars = series.interval.step is None or series.interval.step >= HOUR
         whole = long_bars and not query.span.empty and in_one(query.span)
         for year in [query.span] if whole else query.span.years():
-            if in_one(year):
+            if whole or in_one(year):
                 yield Block(series, stretch=year)
                 continue
             parts = [year.within(month.span) for month in year.months()]

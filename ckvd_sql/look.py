@@ -23,7 +23,7 @@ import numpy.typing as npt
 from ckvd_sql.market import EPOCH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 SUFFIX = ".arrow"
 
@@ -80,14 +80,23 @@ def stamp_of(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_mtime_ns, status.st_size, (status.st_ino + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
-def whole_file(path: str) -> bytes:
-    """The content of a file; a pipe in its place is not waited for. Raises `OSError`."""
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[tuple[int, os.stat_result]]:
+    """A file's descriptor and status; a pipe in its place is not waited for. Raises `OSError`."""
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         status = os.fstat(file)
-        return os.read(file, status.st_size) if stat.S_ISREG(status.st_mode) else b""
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("it is no file")
+        yield file, status
     finally:
         os.close(file)
+
+
+def whole_file(path: str) -> bytes:
+    """The content of a file. Raises `OSError`."""
+    with opened(path) as (file, status):
+        return os.read(file, status.st_size)
 
 
 def by_names(folder: str, changed: int) -> Look:

@@ -11,14 +11,13 @@ import functools
 import hashlib
 import mmap
 import os
-import stat
 from dataclasses import dataclass
 
 import pyarrow as pa
 from pyarrow import ipc
 
 from ckvd_sql.bars import BAR_SCHEMA, opens
-from ckvd_sql.look import stamp_of
+from ckvd_sql.look import opened, stamp_of
 
 #: What opening a file that is not as it should be may raise.
 UNREADABLE = (ValueError, KeyError, EOFError, OSError, TypeError, pa.ArrowException)
@@ -117,15 +116,9 @@ def _hash(values: bytes) -> str:
 
 def _content(path: str) -> tuple[bytes | mmap.mmap, tuple[int, int, int]]:
     """A file's bytes, mapped, or read where it is so small that mapping costs more; and its stamp."""
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe in its place must not be waited for
-    try:
-        status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is no file")
+    with opened(path) as (file, status):
         size = status.st_size
         data = os.read(file, size) if size <= _SMALL else mmap.mmap(file, size, access=mmap.ACCESS_READ)
-    finally:
-        os.close(file)
     if data[: len(_MAGIC)] != _MAGIC or data[-len(_MAGIC) :] != _MAGIC:
         raise ValueError("it is not a whole Arrow file")
     return data, stamp_of(status)

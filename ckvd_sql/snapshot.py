@@ -252,11 +252,10 @@ class Snapshot:
         stamps = np.array([(one, *of.stamp) for one, of in zip(numbers, found, strict=True)], dtype=np.int64)
         kept = self._disk.keep(f"{period.name}.pack", packs.encode(self._series, days, stamps))
         read_back = packs.read(self._pack_path(period), self._series, period) if kept else None
-        joined = join(days)
         if read_back and packs.is_of(*read_back, stamps):  # and not what another process has put there meanwhile
             self._disk.hold(1, 0)
             self._packs[period.name] = read_back[0]
-        elif len(joined) == 1:
+        elif len(joined := join(days)) == 1:
             self._disk.hold(0, joined[0].nbytes)
             self._packs[period.name] = packs.Pack(numbers[0], numbers[-1], joined[0])
         return self._packs.get(period.name)

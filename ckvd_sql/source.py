@@ -184,9 +184,7 @@ class _Registration:
         """A relation over what the name gives, and its SQL text, which can be read for as long as it lives."""
         con = self._con()
         if con is None:
-            raise CkvdError(
-                "the connection that ckvd_sql was registered on is gone; call ckvd_sql.register on this one"
-            )
+            raise CkvdError(_GONE)
         dataset = self._dataset(name, given)
         with con.cursor() as cursor:  # a connection can't bind while it binds, and a cursor serves one thread
             relation = cursor.from_arrow(dataset)

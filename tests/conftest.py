@@ -36,16 +36,22 @@ def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
 
 
-@pytest.fixture(scope="session")
-def running_exchange() -> Iterator[Sandbox]:
-    with Sandbox(now=NOW) as exchange:
+@pytest.fixture(scope="module")
+def clock() -> str:
+    """Where the sandbox's clock stands; a module may have it stand elsewhere."""
+    return NOW
+
+
+@pytest.fixture(scope="module")
+def running_exchange(clock: str) -> Iterator[Sandbox]:
+    with Sandbox(now=clock) as exchange:
         yield exchange
 
 
 @pytest.fixture
-def exchange(running_exchange: Sandbox) -> Iterator[Sandbox]:
+def exchange(running_exchange: Sandbox, clock: str) -> Iterator[Sandbox]:
     """The sandbox, as new."""
-    running_exchange.set_now(NOW)
+    running_exchange.set_now(clock)
     running_exchange.clear_faults()
     running_exchange.forget()
     yield running_exchange

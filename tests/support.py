@@ -8,11 +8,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from ckvd_sql.market import Market, Period, Series, parse_interval
 
@@ -46,6 +50,22 @@ def series(market: str, symbol: str, interval: str) -> Series:
     """A series by its names."""
     place = Market(market)
     return Series(place, symbol, parse_interval(interval, place))
+
+
+def tries(default: int) -> int:
+    """How many inputs a test tries."""
+    return int(os.environ.get("CKVD_EXAMPLES", default))
+
+
+def thorough(examples: int) -> hypothesis_settings:
+    """This many inputs for each test, the same ones in every run unless their number was asked for."""
+    return hypothesis_settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize="CKVD_EXAMPLES" not in os.environ,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 def read(con: DuckDBPyConnection, call: str) -> list[Bar]:

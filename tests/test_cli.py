@@ -33,7 +33,7 @@ from ckvd_sql.market import parse_time
 from ckvd_sql.sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 NOW = "2024-06-15T12:00:00"
 WEEK = "ckvd_klines('BTCUSDT', '1h', '2024-06-08')"
@@ -45,16 +45,8 @@ Done = subprocess.CompletedProcess[bytes]
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with Sandbox(now=NOW) as exchange:
-        yield exchange
-
-
-@pytest.fixture
-def exchange(running: Sandbox) -> Iterator[Sandbox]:
-    running.forget()
-    yield running
-    running.clear_faults()
+def clock() -> str:
+    return NOW
 
 
 class Shell:

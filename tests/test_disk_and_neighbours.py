@@ -100,19 +100,6 @@ def hosts(exchange: Sandbox, **more: Any) -> dict[str, Any]:
     return {**exchange.settings, **more}
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with Sandbox(now=NOW) as exchange:
-        yield exchange
-
-
-@pytest.fixture
-def exchange(running: Sandbox) -> Iterator[Sandbox]:
-    running.forget()
-    yield running
-    running.clear_faults()
-
-
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that other users can reach, which pytest's own are not."""
@@ -228,8 +215,8 @@ class KillLoop:
 
 
 @pytest.fixture(scope="module")
-def loop(running: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillLoop]:
-    loop = KillLoop(running, tmp_path_factory.mktemp("cache"), seed=7)
+def loop(running_exchange: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KillLoop]:
+    loop = KillLoop(running_exchange, tmp_path_factory.mktemp("cache"), seed=7)
     for _ in range(15):
         loop.once()
     yield loop
@@ -419,10 +406,10 @@ class TestDisksThatRefuse:
 
 
 @pytest.fixture(scope="module")
-def pristine(running: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pristine(running_exchange: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of five days of hours and two of minutes."""
     root = tmp_path_factory.mktemp("pristine")
-    data = CryptoKlineVisionData(cache_dir=root, **hosts(running))
+    data = CryptoKlineVisionData(cache_dir=root, **hosts(running_exchange))
     data.klines("BTCUSDT", "2024-01-01", "2024-01-06", "1h")
     data.klines("BTCUSDT", "2024-01-01", "2024-01-06", "1m")
     data.klines("ETHUSDT", "2024-01-01", "2024-01-06", "1h")

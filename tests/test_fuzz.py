@@ -9,7 +9,6 @@ import contextlib
 import functools
 import io
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import ipc
 
@@ -34,22 +33,16 @@ from ckvd_sql.dayfile import Provenance
 from ckvd_sql.market import DAY, INTERVALS, Market, Month, Series, day_start, parse_time
 from ckvd_sql.query import parse_query
 from ckvd_sql.sandbox import market_bars
-from tests.support import csv_text, zipped
+from tests.support import csv_text, thorough, tries, zipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from duckdb import DuckDBPyConnection
 
-EXAMPLES = int(os.environ.get("CKVD_EXAMPLES", "60"))
+EXAMPLES = tries(60)
 
-fuzz = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize="CKVD_EXAMPLES" not in os.environ,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+fuzz = thorough(EXAMPLES)
 
 #: What has been tried so far, for `tests.soak`.
 TRIED: Counter[str] = Counter()

@@ -53,20 +53,6 @@ def truth(
     return bars(rows(symbol, interval, start, end, market=market, now=now))
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with Sandbox(now=NOW) as exchange:
-        yield exchange
-
-
-@pytest.fixture
-def exchange(running: Sandbox) -> Iterator[Sandbox]:
-    running.set_now(NOW)
-    running.forget()
-    yield running
-    running.clear_faults()
-
-
 @pytest.fixture
 def stand_in() -> Iterator[StandIn]:
     with StandIn() as stand_in:

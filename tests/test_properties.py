@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import os
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -18,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ckvd_sql
 from ckvd_sql.cache import DayStore
 from ckvd_sql.market import DAY, HOUR, SECOND, Series, day_of, day_start, days_between, moment_of, parse_time
 from ckvd_sql.sandbox import Fault, Sandbox, market_bars
-from tests.support import Bar, bars, read, series
+from tests.support import Bar, bars, read, series, thorough, tries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,15 +32,7 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-EXAMPLES = int(os.environ.get("CKVD_EXAMPLES", "20"))
-
-thorough = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize="CKVD_EXAMPLES" not in os.environ,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+EXAMPLES = tries(20)
 
 #: What has been tried so far, for `tests.soak`.
 TRIED: Counter[str] = Counter()
@@ -195,7 +186,7 @@ def prepare(
 
 
 class TestTheRowsThroughSql:
-    @thorough
+    @thorough(EXAMPLES)
     @given(place=st.sampled_from(PLACES), data=st.data())
     def test_are_the_closed_bars_of_the_range_once_each_in_order_whatever_the_calendar_and_the_order_of_queries(
         self, exchange: Sandbox, place: Place, data: st.DataObject
@@ -208,7 +199,7 @@ class TestTheRowsThroughSql:
             for start, end in asked:
                 assert read_unsorted(con, place.call(start, end)) == between(place, start, end)
 
-    @thorough
+    @thorough(EXAMPLES)
     @given(place=st.sampled_from(PLACES), data=st.data())
     def test_are_the_same_warm_as_cold(self, exchange: Sandbox, place: Place, data: st.DataObject) -> None:
         calendar = data.draw(calendars(place))
@@ -225,7 +216,7 @@ class TestTheRowsThroughSql:
                 assert read_unsorted(connect(offline=True), place.call(start, end)) == cold
             assert cold == between(place, start, end)
 
-    @thorough
+    @thorough(EXAMPLES)
     @given(data=st.data())
     def test_of_several_symbols_are_each_symbols_rows(self, exchange: Sandbox, data: st.DataObject) -> None:
         symbols = data.draw(st.lists(st.sampled_from(["BTCUSDT", "ETHUSDT", "SOLUSDT"]), min_size=1, max_size=4))
@@ -348,14 +339,14 @@ def warm(exchange: Sandbox) -> Iterator[DuckDBPyConnection]:
 
 
 class TestAFilter:
-    @settings(thorough, max_examples=4 * EXAMPLES)
+    @thorough(4 * EXAMPLES)
     @given(predicate=predicates)
     def test_gives_the_rows_that_duckdb_gives_of_the_whole(self, warm: DuckDBPyConnection, predicate: str) -> None:
         TRIED["queries"] += 1
         found = warm.sql(f"SELECT {COLUMNS}, source FROM {CALL} WHERE {predicate}").fetchall()
         assert found == warm.sql(f"SELECT {COLUMNS}, source FROM whole WHERE {predicate}").fetchall()
 
-    @settings(thorough, max_examples=2 * EXAMPLES)
+    @thorough(2 * EXAMPLES)
     @given(predicate=predicates, columns=st.sampled_from(["count(*)", "max(close), count(*)", "DISTINCT symbol"]))
     def test_on_columns_that_are_not_selected_gives_the_same(
         self, warm: DuckDBPyConnection, predicate: str, columns: str
@@ -363,7 +354,7 @@ class TestAFilter:
         found = warm.sql(f"SELECT {columns} FROM {CALL} WHERE {predicate} ORDER BY ALL").fetchall()
         assert found == warm.sql(f"SELECT {columns} FROM whole WHERE {predicate} ORDER BY ALL").fetchall()
 
-    @thorough
+    @thorough(EXAMPLES)
     @given(predicate=predicates, column=st.sampled_from(["open_time", "close", "trades"]), few=st.integers(0, 9))
     def test_that_duckdb_makes_itself_for_the_first_rows_or_a_join_gives_the_same(
         self, warm: DuckDBPyConnection, predicate: str, column: str, few: int
@@ -377,7 +368,7 @@ class TestAFilter:
         found = warm.sql(join.format(CALL, "whole", predicate, column, few)).fetchall()
         assert found == warm.sql(join.format("whole", "whole", predicate, column, few)).fetchall()
 
-    @settings(thorough, max_examples=max(EXAMPLES // 2, 5))
+    @thorough(max(EXAMPLES // 2, 5))
     @given(predicate=predicates)
     def test_on_a_cold_cache_gives_the_same_and_spoils_nothing(
         self, exchange: Sandbox, warm: DuckDBPyConnection, predicate: str

@@ -62,23 +62,8 @@ def ms(text: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Sandbox]:
-    with Sandbox(now=NOW) as exchange:
-        yield exchange
-
-
-@pytest.fixture
-def exchange(running: Sandbox) -> Iterator[Sandbox]:
-    running.set_now(NOW)
-    running.clear_faults()
-    running.forget()
-    yield running
-    running.clear_faults()
-
-
-@pytest.fixture(scope="module")
-def session(running: Sandbox) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=running.url, timeout=20) as session:
+def session(running_exchange: Sandbox) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=running_exchange.url, timeout=20) as session:
         yield session
 
 
@@ -674,8 +659,8 @@ def members(client: httpx.Client, where: str) -> list[tuple[str, bytes]]:
 
 
 @pytest.fixture(scope="module")
-def clean(running: Sandbox) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(httpx.get(running.url + ZIP).content)) as archive:
+def clean(running_exchange: Sandbox) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(httpx.get(running_exchange.url + ZIP).content)) as archive:
         return archive.read(archive.namelist()[0])
 
 

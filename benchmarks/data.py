@@ -23,10 +23,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ckvd_sql.bars import BAR_SCHEMA, INSTANT
 from ckvd_sql.cache import DayStore
 from ckvd_sql.dayfile import Provenance
-from ckvd_sql.market import DAY, INTERVALS, Market, Month, Series, day_of, day_start, parse_time
+from ckvd_sql.market.bars import BAR_SCHEMA, INSTANT
+from ckvd_sql.market.series import DAY, INTERVALS, Market, Month, Series, day_of, day_start, parse_time
 from ckvd_sql.sandbox.archive import checksum_text, zip_of
 from ckvd_sql.sandbox.bars import Bars, closes, joined
 from ckvd_sql.sandbox.history import closed_bars

@@ -21,7 +21,7 @@ import numpy as np
 from ckvd_sql import dayfile
 from ckvd_sql.errors import CacheError
 from ckvd_sql.look import SUFFIX, Look, by_names, changed_at, read_back, whole_file
-from ckvd_sql.market import INTERVALS, PROVIDER, Market, Month, Series, moment_of, parse_time
+from ckvd_sql.market.series import INTERVALS, PROVIDER, Market, Month, Series, moment_of, parse_time
 from ckvd_sql.snapshot import DERIVED, LOOK, Disk, Snapshot
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
     from ckvd_sql.dayfile import DayFile, Provenance
-    from ckvd_sql.market import Period
+    from ckvd_sql.market.series import Period
 
 _LOCKS = 256  # lock files are shared by hash, so that their number stays bounded
 _WRITE_LOCKS = 32

@@ -11,8 +11,8 @@ import pyarrow as pa
 from ckvd_sql.dataset import plain_word, whole_table
 from ckvd_sql.errors import SettingsError
 from ckvd_sql.fcp import Resolver
+from ckvd_sql.market.query import parse_query
 from ckvd_sql.plan import Origin
-from ckvd_sql.query import parse_query
 from ckvd_sql.settings import Settings
 from ckvd_sql.tables import PLAN_SCHEMA, plan_rows
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ckvd_sql.errors import CkvdError
     from ckvd_sql.jobs import Job
-    from ckvd_sql.query import Query
+    from ckvd_sql.market.query import Query
 
     Time = str | date | datetime
 

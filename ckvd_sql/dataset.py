@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from ckvd_sql.bars import BAR_SCHEMA, join
+from ckvd_sql.market.bars import BAR_SCHEMA, join
 from ckvd_sql.pruning import Pruning
 from ckvd_sql.stream import reader
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ckvd_sql.fcp import Resolver, Step
     from ckvd_sql.jobs import DayBars
-    from ckvd_sql.query import Query
+    from ckvd_sql.market.query import Query
 
 WORD = pa.dictionary(pa.int8(), pa.string())
 

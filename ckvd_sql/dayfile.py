@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckvd_sql.bars import opens
 from ckvd_sql.errors import CacheError
-from ckvd_sql.market import DAY, day_start, moment_of, parse_time
+from ckvd_sql.market.bars import opens
+from ckvd_sql.market.series import DAY, day_start, moment_of, parse_time
 from ckvd_sql.sealed import UNREADABLE, SealedBars, seal, unseal
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ckvd_sql.market import Series
+    from ckvd_sql.market.series import Series
 
 FORMAT = "1"
 

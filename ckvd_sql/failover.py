@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from ckvd_sql.aio import together
-from ckvd_sql.bars import NO_BARS, closes, opens, split
 from ckvd_sql.errors import CacheError, ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
-from ckvd_sql.gaps import gaps_of_day
 from ckvd_sql.jobs import DayBars, first_of_job
 from ckvd_sql.keeper import Keeper
-from ckvd_sql.market import DAY, consecutive, day_start
+from ckvd_sql.market.bars import NO_BARS, closes, opens, split
+from ckvd_sql.market.gaps import gaps_of_day
+from ckvd_sql.market.series import DAY, consecutive, day_start
 from ckvd_sql.rest import PAGE, DelistedError
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from ckvd_sql.aio import Hands
     from ckvd_sql.cache import DayStore
-    from ckvd_sql.gaps import Gap
     from ckvd_sql.jobs import Job
-    from ckvd_sql.market import Month, Period, Series
+    from ckvd_sql.market.gaps import Gap
+    from ckvd_sql.market.series import Month, Period, Series
     from ckvd_sql.rest import Rest
     from ckvd_sql.settings import Settings
     from ckvd_sql.vision import Archive, Vision

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from ckvd_sql.bars import closed, within
 from ckvd_sql.cache import DayStore
 from ckvd_sql.errors import CacheError, CkvdError, OfflineError, ProviderUnavailableError
 from ckvd_sql.fetch import Fetcher, outcome
 from ckvd_sql.jobs import DAYS_A_JOB, DayBars, Job
-from ckvd_sql.market import DAY, HOUR, Month, Span, consecutive, day_of, day_start, days_between, spell_days
+from ckvd_sql.market.bars import closed, within
+from ckvd_sql.market.series import DAY, HOUR, Month, Span, consecutive, day_of, day_start, days_between, spell_days
 from ckvd_sql.plan import Block, DayPlan, blocks, plan
 from ckvd_sql.pruning import Cover
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ckvd_sql.market import Market, Series
+    from ckvd_sql.market.query import Query
+    from ckvd_sql.market.series import Market, Series
     from ckvd_sql.pruning import Pruning
-    from ckvd_sql.query import Query
     from ckvd_sql.rest import Symbol
     from ckvd_sql.settings import Settings
     from ckvd_sql.snapshot import Snapshot

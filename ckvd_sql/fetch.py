@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ckvd_sql.cache import DayStore
     from ckvd_sql.jobs import DayBars, Job
-    from ckvd_sql.market import Market, Month
+    from ckvd_sql.market.series import Market, Month
     from ckvd_sql.rest import Symbol
     from ckvd_sql.settings import Settings
 

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
-from ckvd_sql.bars import INSTANT
 from ckvd_sql.look import HASHED, hashed, number_of
+from ckvd_sql.market.bars import INSTANT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ckvd_sql.bars import all_closed
 from ckvd_sql.dayfile import Provenance
 from ckvd_sql.errors import CacheError
-from ckvd_sql.gaps import gaps_of_day
 from ckvd_sql.jobs import DayBars
+from ckvd_sql.market.bars import all_closed
+from ckvd_sql.market.gaps import gaps_of_day
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ckvd_sql.cache import DayStore
-    from ckvd_sql.gaps import Gap
-    from ckvd_sql.market import Series
+    from ckvd_sql.market.gaps import Gap
+    from ckvd_sql.market.series import Series
     from ckvd_sql.settings import Settings
     from ckvd_sql.vision import Archive
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ckvd_sql.market import EPOCH
+from ckvd_sql.market.series import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,13 +12,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ckvd_sql.jobs import Job, first_of_job
-from ckvd_sql.market import DAY, SECOND, Month, day_start
+from ckvd_sql.market.series import DAY, SECOND, Month, day_start
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
     from datetime import date
 
-    from ckvd_sql.market import Series, Span
+    from ckvd_sql.market.series import Series, Span
 
 
 class Origin(StrEnum):

@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from pyarrow import fs
 
-from ckvd_sql.bars import INSTANT
-from ckvd_sql.market import DAY, Month, day_start
+from ckvd_sql.market.bars import INSTANT
+from ckvd_sql.market.series import DAY, Month, day_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
-    from ckvd_sql.market import Series
+    from ckvd_sql.market.series import Series
 
 Key = TypeVar("Key", bound="Hashable")
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pyarrow import ipc
 
-from ckvd_sql.bars import BAR_SCHEMA, opens
 from ckvd_sql.look import opened, stamp_of
+from ckvd_sql.market.bars import BAR_SCHEMA, opens
 
 #: What opening a file that is not as it should be may raise.
 UNREADABLE = (ValueError, KeyError, EOFError, OSError, TypeError, pa.ArrowException)

@@ -21,8 +21,8 @@ from duckdb.func import FunctionNullHandling
 from ckvd_sql.dataset import klines_dataset
 from ckvd_sql.errors import CkvdError
 from ckvd_sql.fcp import Resolver
-from ckvd_sql.market import parse_market
-from ckvd_sql.query import parse_query
+from ckvd_sql.market.query import parse_query
+from ckvd_sql.market.series import parse_market
 from ckvd_sql.settings import Settings
 from ckvd_sql.tables import cache_dataset, cache_days_dataset, gaps_dataset, plan_dataset, symbols_dataset
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds
     from duckdb import DuckDBPyConnection
 
-    from ckvd_sql.query import Query
+    from ckvd_sql.market.query import Query
 
 #: How many calls with different arguments are kept bound. One is needed only from bind to execution.
 _KEPT_RELATIONS = 1024

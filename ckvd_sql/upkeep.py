@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ckvd_sql.aio import together
-from ckvd_sql.bars import NO_BARS, opens
 from ckvd_sql.errors import CacheError, CkvdError
 from ckvd_sql.fetch import Fetcher, outcome
 from ckvd_sql.jobs import Job
-from ckvd_sql.market import Month, moment_of
+from ckvd_sql.market.bars import NO_BARS, opens
+from ckvd_sql.market.series import Month, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ckvd_sql.dayfile import DayFile
     from ckvd_sql.fcp import Resolver
-    from ckvd_sql.market import Period, Series
+    from ckvd_sql.market.series import Period, Series
 
 
 @dataclass(frozen=True, slots=True)

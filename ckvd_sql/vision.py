@@ -21,8 +21,8 @@ from fsspec.implementations.local import LocalFileSystem
 from yarl import URL
 
 from ckvd_sql.aio import retrying
-from ckvd_sql.bars import read_archive
 from ckvd_sql.errors import ChecksumError, MalformedDataError, ProviderUnavailableError, SettingsError
+from ckvd_sql.market.bars import read_archive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ckvd_sql.aio import Hands
-    from ckvd_sql.market import Period, Series
+    from ckvd_sql.market.series import Period, Series
     from ckvd_sql.settings import Settings
 
 log = logging.getLogger("ckvd_sql")

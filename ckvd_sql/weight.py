@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from ckvd_sql.market import Market
+from ckvd_sql.market.series import Market
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from ckvd_sql.market import Market, Period, Series, parse_interval
+from ckvd_sql.market.series import Market, Period, Series, parse_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

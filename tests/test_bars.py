@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ckvd_sql.bars import BAR_SCHEMA, closes, opens, read_archive, read_rest
 from ckvd_sql.errors import MalformedDataError
-from ckvd_sql.market import HOUR, INTERVALS, Market, Month, Period, Series, day_start
+from ckvd_sql.market.bars import BAR_SCHEMA, closes, opens, read_archive, read_rest
+from ckvd_sql.market.series import HOUR, INTERVALS, Market, Month, Period, Series, day_start
 from tests.support import HEADER, Row, bars
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc
 
-from ckvd_sql.bars import BAR_SCHEMA, NO_BARS
 from ckvd_sql.cache import DayStore
 from ckvd_sql.dayfile import Provenance
 from ckvd_sql.errors import CacheError
-from ckvd_sql.market import HOUR, INTERVALS, Market, Series, day_start, parse_time
+from ckvd_sql.market.bars import BAR_SCHEMA, NO_BARS
+from ckvd_sql.market.series import HOUR, INTERVALS, Market, Series, day_start, parse_time
 from ckvd_sql.sealed import body_hash
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 
 import ckvd_sql
 from ckvd_sql import CacheError, CryptoKlineVisionData, OfflineError
-from ckvd_sql.market import INTERVALS, Month, Span, day_start, parse_time
+from ckvd_sql.market.series import INTERVALS, Month, Span, day_start, parse_time
 from ckvd_sql.plan import DayPlan, Origin, blocks, plan
 from ckvd_sql.sandbox import Fault
 from tests.support import read, series

@@ -19,7 +19,7 @@ from pyarrow import dataset
 
 import ckvd_sql
 from ckvd_sql import CryptoKlineVisionData, InvalidSymbolError, OfflineError, RateLimitError
-from ckvd_sql.market import DAY, HOUR, Month, day_start, parse_time
+from ckvd_sql.market.series import DAY, HOUR, Month, day_start, parse_time
 from ckvd_sql.sandbox import Fault, Sandbox, market_bars
 from tests.support import Bar, Row, StandIn, bars, csv_text, read, series
 

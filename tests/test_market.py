@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckvd_sql.errors import InvalidIntervalError, InvalidMarketError, InvalidSymbolError, InvalidTimeError
-from ckvd_sql.market import (
+from ckvd_sql.market.series import (
     DAY,
     HOUR,
     INTERVALS,

@@ -31,10 +31,10 @@ import pytest
 
 import ckvd_sql
 from ckvd_sql import CkvdError, CryptoKlineVisionData, MalformedDataError, ProviderUnavailableError
-from ckvd_sql.bars import read_archive
 from ckvd_sql.cli.sqltext import find_queries
 from ckvd_sql.errors import InvalidArgumentError, InvalidSymbolError, SettingsError
-from ckvd_sql.market import Market, Series, parse_interval, parse_symbol
+from ckvd_sql.market.bars import read_archive
+from ckvd_sql.market.series import Market, Series, parse_interval, parse_symbol
 from ckvd_sql.sandbox import Fault, Sandbox
 from ckvd_sql.sandbox.anomalies import MEMBERS, spoiled
 from ckvd_sql.settings import Settings

@@ -18,11 +18,11 @@ from filelock import FileLock
 
 import ckvd_sql
 from ckvd_sql import look
-from ckvd_sql.bars import BAR_SCHEMA
 from ckvd_sql.cache import DayStore
 from ckvd_sql.dayfile import Provenance
 from ckvd_sql.errors import CacheError
-from ckvd_sql.market import DAY, HOUR, INTERVALS, Market, Series, day_start, days_between
+from ckvd_sql.market.bars import BAR_SCHEMA
+from ckvd_sql.market.series import DAY, HOUR, INTERVALS, Market, Series, day_start, days_between
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from ckvd_sql.market import (
+from ckvd_sql.market.series import (
     DAY,
     HOUR,
     INTERVALS,

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 import ckvd_sql
-from ckvd_sql.market import INTERVALS, parse_time
+from ckvd_sql.market.series import INTERVALS, parse_time
 from ckvd_sql.sandbox import Sandbox
 from tests.support import FIELDS, read
 

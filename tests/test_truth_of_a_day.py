@@ -15,7 +15,7 @@ import pytest
 
 import ckvd_sql
 from ckvd_sql.fcp import Resolver
-from ckvd_sql.market import HOUR, MINUTE, Month, parse_time
+from ckvd_sql.market.series import HOUR, MINUTE, Month, parse_time
 from ckvd_sql.sandbox import ANOMALIES, Fault, Sandbox, market_bars
 from ckvd_sql.sandbox.anomalies import RESTART, ROWS
 from ckvd_sql.settings import Settings

@@ -155,7 +155,7 @@ def _need_folder(folder: Path) -> None:
 
 def _tell_failures(report: FetchReport) -> None:
     """A line for each error of a symbol, with all its days."""
-    from ckvd_sql.market import spell_days
+    from ckvd_sql.market.series import spell_days
 
     reasons: defaultdict[tuple[str, str], list[date]] = defaultdict(list)
     for day in report.failed:
@@ -167,7 +167,7 @@ def _tell_failures(report: FetchReport) -> None:
 def _planned(asked: dict[str, Any], settings: Settings) -> dict[str, list[DayPlan]]:
     """Each symbol's plan, from the cache's file names alone."""
     from ckvd_sql.fcp import Resolver
-    from ckvd_sql.query import parse_query
+    from ckvd_sql.market.query import parse_query
 
     query, resolver = parse_query(**asked, now=settings.clock()), Resolver(settings)
     return {series.symbol: resolver.plan(query, series) for series in query.series()}
@@ -233,7 +233,7 @@ def sandbox(port: int, now: str | None, replay: str | None, latency: float) -> N
     Example:
       ckvd sandbox --port 8420 --now 2024-06-15T12:00:00
     """
-    from ckvd_sql.market import moment_of, parse_time
+    from ckvd_sql.market.series import moment_of, parse_time
     from ckvd_sql.sandbox import serve
 
     moment = None if now is None else moment_of(parse_time(now, "now")).isoformat()

@@ -16,7 +16,7 @@ from ckvd_sql.plan import Origin
 
 if TYPE_CHECKING:
     from ckvd_sql.ckvd import DayReport
-    from ckvd_sql.query import Query
+    from ckvd_sql.market.query import Query
     from ckvd_sql.settings import Settings
 
 

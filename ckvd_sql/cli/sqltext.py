@@ -17,12 +17,12 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from ckvd_sql.errors import InvalidArgumentError
-from ckvd_sql.query import parse_query
+from ckvd_sql.market.query import parse_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ckvd_sql.query import Query
+    from ckvd_sql.market.query import Query
 
 _NAMES = frozenset({"ckvd_klines", "ckvd_gaps"})
 _PARAMETERS = ("symbol", "interval", "start", "end", "market", "include_open")

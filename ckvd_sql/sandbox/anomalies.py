@@ -13,14 +13,14 @@ import zipfile
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ckvd_sql.market import DAY, HOUR, MINUTE
+from ckvd_sql.market.series import DAY, HOUR, MINUTE
 from ckvd_sql.sandbox.archive import HEADER, Asset, checksum_text, parse_path
 from ckvd_sql.sandbox.rest import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ckvd_sql.market import Market, Series
+    from ckvd_sql.market.series import Market, Series
     from ckvd_sql.sandbox.rest import Source
     from ckvd_sql.sandbox.symbols import Listing
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from ckvd_sql.errors import InvalidArgumentError
-from ckvd_sql.market import (
+from ckvd_sql.market.series import (
     DAY,
     HOUR,
     MINUTE,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ckvd_sql.market import Interval, Market, parse_time
+from ckvd_sql.market.series import Interval, Market, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ckvd_sql.market import DAY, INTERVALS, MINUTE, SECOND, Interval, Series, day_of, day_start
+from ckvd_sql.market.series import DAY, INTERVALS, MINUTE, SECOND, Interval, Series, day_of, day_start
 from ckvd_sql.sandbox.bars import Bars, closes, joined, json_text
 from ckvd_sql.sandbox.symbols import Listing, listing_of
 from ckvd_sql.sandbox.synthetic import minutes, refine

@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from ckvd_sql.market import Market
+from ckvd_sql.market.series import Market
 from ckvd_sql.sandbox.answer import Answer, error_answer
 
 #: Weight a client may use in a minute.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ckvd_sql.market import Market, parse_time
+from ckvd_sql.market.series import Market, parse_time
 
 
 def _at(text: str) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ckvd_sql.market import DAY, EPOCH, MINUTE, SECOND, Market, day_of, day_start, parse_time
+from ckvd_sql.market.series import DAY, EPOCH, MINUTE, SECOND, Market, day_of, day_start, parse_time
 from ckvd_sql.sandbox.bars import (
     CLOSE,
     FIELDS,

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ckvd_sql.errors import InvalidArgumentError, InvalidSymbolError
-from ckvd_sql.market import Series, parse_interval, parse_market, parse_span, parse_symbol
+from ckvd_sql.market.series import Series, parse_interval, parse_market, parse_span, parse_symbol
 
 if TYPE_CHECKING:
-    from ckvd_sql.market import Interval, Market, Span
+    from ckvd_sql.market.series import Interval, Market, Span
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,10 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from ckvd_sql.errors import MalformedDataError
-from ckvd_sql.market import DAY, Month, day_of, day_start
+from ckvd_sql.market.series import DAY, Month, day_of, day_start
 
 if TYPE_CHECKING:
-    from ckvd_sql.market import Period, Series
+    from ckvd_sql.market.series import Period, Series
 
 INSTANT = pa.timestamp("us", tz="UTC")
 

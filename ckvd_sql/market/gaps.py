@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ckvd_sql.bars import opens
-from ckvd_sql.market import DAY, Span, day_start
+from ckvd_sql.market.bars import opens
+from ckvd_sql.market.series import DAY, Span, day_start
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ckvd_sql.market import Interval
+    from ckvd_sql.market.series import Interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""What klines are: UTC days, markets, intervals, series, queries, bars and gaps. No clock, disk or network."""

@@ -14,28 +14,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from ckvd_sql.aio import together
 from ckvd_sql.errors import CacheError, ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
 from ckvd_sql.jobs import DayBars, first_of_job
 from ckvd_sql.keeper import Keeper
 from ckvd_sql.market.bars import NO_BARS, closes, opens, split
 from ckvd_sql.market.gaps import gaps_of_day
 from ckvd_sql.market.series import DAY, consecutive, day_start
-from ckvd_sql.rest import PAGE, DelistedError
+from ckvd_sql.sources.concurrency import together
+from ckvd_sql.sources.rest import PAGE, DelistedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
     from datetime import date
 
-    from ckvd_sql.aio import Hands
     from ckvd_sql.cache import DayStore
     from ckvd_sql.jobs import Job
     from ckvd_sql.market.gaps import Gap
     from ckvd_sql.market.series import Month, Period, Series
-    from ckvd_sql.rest import Rest
     from ckvd_sql.settings import Settings
-    from ckvd_sql.vision import Archive, Vision
+    from ckvd_sql.sources.concurrency import Hands
+    from ckvd_sql.sources.rest import Rest
+    from ckvd_sql.sources.vision import Archive, Vision
 
 log = logging.getLogger("ckvd_sql")
 

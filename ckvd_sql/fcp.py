@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from ckvd_sql.market.query import Query
     from ckvd_sql.market.series import Market, Series
     from ckvd_sql.pruning import Pruning
-    from ckvd_sql.rest import Symbol
     from ckvd_sql.settings import Settings
     from ckvd_sql.snapshot import Snapshot
+    from ckvd_sql.sources.rest import Symbol
 
 log = logging.getLogger("ckvd_sql")
 

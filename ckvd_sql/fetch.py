@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ckvd_sql.cache import DayStore
     from ckvd_sql.jobs import DayBars, Job
     from ckvd_sql.market.series import Market, Month
-    from ckvd_sql.rest import Symbol
     from ckvd_sql.settings import Settings
+    from ckvd_sql.sources.rest import Symbol
 
 
 T = TypeVar("T")
@@ -116,10 +116,10 @@ class Fetcher:
     @contextlib.asynccontextmanager
     async def _clients(self) -> AsyncIterator[None]:
         # The network's libraries are loaded by the first query that needs them: most need none.
-        from ckvd_sql.aio import Hands  # noqa: PLC0415
         from ckvd_sql.failover import Failover  # noqa: PLC0415
-        from ckvd_sql.rest import Rest  # noqa: PLC0415
-        from ckvd_sql.vision import Vision  # noqa: PLC0415
+        from ckvd_sql.sources.concurrency import Hands  # noqa: PLC0415
+        from ckvd_sql.sources.rest import Rest  # noqa: PLC0415
+        from ckvd_sql.sources.vision import Vision  # noqa: PLC0415
 
         slots, hands = asyncio.Semaphore(self._settings.concurrency), Hands()
         async with Vision(self._settings, slots, hands) as self.vision, Rest(self._settings, slots) as self.rest:

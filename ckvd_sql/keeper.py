@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ckvd_sql.market.gaps import Gap
     from ckvd_sql.market.series import Series
     from ckvd_sql.settings import Settings
-    from ckvd_sql.vision import Archive
+    from ckvd_sql.sources.vision import Archive
 
 log = logging.getLogger("ckvd_sql")
 

@@ -20,9 +20,9 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from yarl import URL
 
-from ckvd_sql.aio import retrying
 from ckvd_sql.errors import ChecksumError, MalformedDataError, ProviderUnavailableError, SettingsError
 from ckvd_sql.market.bars import read_archive
+from ckvd_sql.sources.concurrency import retrying
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ckvd_sql.aio import Hands
     from ckvd_sql.market.series import Period, Series
     from ckvd_sql.settings import Settings
+    from ckvd_sql.sources.concurrency import Hands
 
 log = logging.getLogger("ckvd_sql")
 

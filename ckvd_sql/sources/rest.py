@@ -21,7 +21,6 @@ from urllib.parse import urlencode
 
 import pyarrow as pa
 
-from ckvd_sql.aio import retrying, together
 from ckvd_sql.errors import (
     InvalidSymbolError,
     MalformedDataError,
@@ -31,7 +30,8 @@ from ckvd_sql.errors import (
 )
 from ckvd_sql.market.bars import BAR_SCHEMA, NO_BARS, opens, read_bars
 from ckvd_sql.market.series import DAY, INTERVALS, Market, Series, instant_of, moment_of
-from ckvd_sql.weight import WeightBudget
+from ckvd_sql.sources.concurrency import retrying, together
+from ckvd_sql.sources.weight import WeightBudget
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ckvd_sql.cache import DayStore
-from ckvd_sql.dayfile import Provenance
+from ckvd_sql.cache.dayfile import Provenance
+from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.bars import BAR_SCHEMA, INSTANT
 from ckvd_sql.market.series import DAY, INTERVALS, Market, Month, Series, day_of, day_start, parse_time
 from ckvd_sql.sandbox.archive import checksum_text, zip_of

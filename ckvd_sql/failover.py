@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import date
 
-    from ckvd_sql.cache import DayStore
+    from ckvd_sql.cache.store import DayStore
     from ckvd_sql.jobs import Job
     from ckvd_sql.market.gaps import Gap
     from ckvd_sql.market.series import Month, Period, Series

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from ckvd_sql.cache import DayStore
+from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError, CkvdError, OfflineError, ProviderUnavailableError
 from ckvd_sql.fetch import Fetcher, outcome
 from ckvd_sql.jobs import DAYS_A_JOB, DayBars, Job
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from ckvd_sql.cache.snapshot import Snapshot
     from ckvd_sql.market.query import Query
     from ckvd_sql.market.series import Market, Series
     from ckvd_sql.pruning import Pruning
     from ckvd_sql.settings import Settings
-    from ckvd_sql.snapshot import Snapshot
     from ckvd_sql.sources.rest import Symbol
 
 log = logging.getLogger("ckvd_sql")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from anyio.from_thread import BlockingPortal
 
-    from ckvd_sql.cache import DayStore
+    from ckvd_sql.cache.store import DayStore
     from ckvd_sql.jobs import DayBars, Job
     from ckvd_sql.market.series import Market, Month
     from ckvd_sql.settings import Settings

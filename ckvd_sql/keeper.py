@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ckvd_sql.dayfile import Provenance
+from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.errors import CacheError
 from ckvd_sql.jobs import DayBars
 from ckvd_sql.market.bars import all_closed
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ckvd_sql.cache import DayStore
+    from ckvd_sql.cache.store import DayStore
     from ckvd_sql.market.gaps import Gap
     from ckvd_sql.market.series import Series
     from ckvd_sql.settings import Settings

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ckvd_sql.cache.directory import SUFFIX
 from ckvd_sql.dataset import WORD, LazyDataset, rows_dataset, word
 from ckvd_sql.errors import CacheError
-from ckvd_sql.look import SUFFIX
 from ckvd_sql.market.bars import BAR_SCHEMA, INSTANT
 from ckvd_sql.market.gaps import find_gaps, since_listing
 from ckvd_sql.market.series import PROVIDER, consecutive, days_between
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import date
 
-    from ckvd_sql.cache import DayStore
+    from ckvd_sql.cache.snapshot import Snapshot
+    from ckvd_sql.cache.store import DayStore
     from ckvd_sql.fcp import Resolver
     from ckvd_sql.market.query import Query
     from ckvd_sql.market.series import Market, Series
-    from ckvd_sql.snapshot import Snapshot
 
 log = logging.getLogger("ckvd_sql")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ckvd_sql.dayfile import DayFile
+    from ckvd_sql.cache.dayfile import DayFile
     from ckvd_sql.fcp import Resolver
     from ckvd_sql.market.series import Period, Series
 

@@ -27,8 +27,8 @@ os.environ["CKVD_EXAMPLES"] = "12"  # a round; read where the tests are imported
 from hypothesis import seed as seeded
 from hypothesis.errors import HypothesisWarning
 
-from ckvd_sql.cache import DayStore
-from ckvd_sql.dayfile import Provenance
+from ckvd_sql.cache.dayfile import Provenance
+from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.series import DAY
 from ckvd_sql.sandbox import Fault, Sandbox
 from tests import test_disk_and_neighbours as disk

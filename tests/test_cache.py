@@ -15,12 +15,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc
 
-from ckvd_sql.cache import DayStore
-from ckvd_sql.dayfile import Provenance
+from ckvd_sql.cache.arrowfile import body_hash
+from ckvd_sql.cache.dayfile import Provenance
+from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import BAR_SCHEMA, NO_BARS
 from ckvd_sql.market.series import HOUR, INTERVALS, Market, Series, day_start, parse_time
-from ckvd_sql.sealed import body_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -219,7 +219,7 @@ def test_a_folder_in_a_day_s_place_is_refused(store: DayStore) -> None:
 _DAMAGE_AT_RANDOM = """
 import random, sys
 from pathlib import Path
-from ckvd_sql.cache import DayStore
+from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError
 from tests.test_cache import BARS, DATE, SERIES, replace
 store, chance = DayStore(Path(sys.argv[1])), random.Random(int(sys.argv[2]))

@@ -36,8 +36,8 @@ from pyarrow import ipc, parquet
 
 import ckvd_sql
 from ckvd_sql import CacheError, CryptoKlineVisionData, Settings, upkeep
-from ckvd_sql.cache import DayStore
-from ckvd_sql.dayfile import Provenance
+from ckvd_sql.cache.dayfile import Provenance
+from ckvd_sql.cache.store import DayStore
 from ckvd_sql.fcp import Resolver
 from ckvd_sql.market.bars import BAR_SCHEMA, read_rest
 from ckvd_sql.market.series import DAY, INTERVALS, Market, Series, day_start, days_between, parse_time

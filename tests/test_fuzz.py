@@ -27,8 +27,8 @@ from pyarrow import ipc
 
 import ckvd_sql
 from ckvd_sql import CkvdError, Settings, errors
-from ckvd_sql.cache import DayStore
-from ckvd_sql.dayfile import Provenance
+from ckvd_sql.cache.dayfile import Provenance
+from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.bars import BAR_SCHEMA, opens, read_archive, read_bars, read_rest
 from ckvd_sql.market.query import parse_query
 from ckvd_sql.market.series import DAY, INTERVALS, Market, Month, Series, day_start, parse_time
@@ -353,7 +353,7 @@ import pathlib, random, sys
 from datetime import date
 import pyarrow as pa
 from ckvd_sql import CkvdError
-from ckvd_sql.cache import DayStore
+from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.series import INTERVALS, Market, Series
 
 series, day = Series(Market.SPOT, "BTCUSDT", INTERVALS["1h"]), date(2024, 1, 2)

@@ -17,9 +17,9 @@ import pytest
 from filelock import FileLock
 
 import ckvd_sql
-from ckvd_sql import look
-from ckvd_sql.cache import DayStore
-from ckvd_sql.dayfile import Provenance
+from ckvd_sql.cache import directory
+from ckvd_sql.cache.dayfile import Provenance
+from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import BAR_SCHEMA
 from ckvd_sql.market.series import DAY, HOUR, INTERVALS, Market, Series, day_start, days_between
@@ -78,7 +78,7 @@ def store(tmp_path: Path) -> DayStore:
 @pytest.fixture
 def packed(store: DayStore, monkeypatch: pytest.MonkeyPatch) -> DayStore:
     """A store with a year of 1h in a pack, and a look that is kept without waiting for the folder to settle."""
-    monkeypatch.setattr(look, "_SETTLED", 0)
+    monkeypatch.setattr(directory, "_SETTLED", 0)
     write(store, HOURS, YEAR)
     for _ in range(2):
         read(DayStore(store.root), HOURS, YEAR[0], YEAR[-1])
@@ -433,7 +433,7 @@ def test_a_reader_waits_for_nobody_who_writes_packs(store: DayStore) -> None:
 def test_inode_numbers_may_be_of_any_size() -> None:
     for inode in (0, 1, 2**63 - 1, 2**63, 2**64 - 1):
         status = os.stat_result((0, inode, 0, 0, 0, 0, 5, 0, 7, 0))
-        assert -(2**63) <= look.stamp_of(status)[2] < 2**63
+        assert -(2**63) <= directory.stamp_of(status)[2] < 2**63
 
 
 def test_a_packed_bar_that_closes_after_now_is_left_out(store: DayStore) -> None:

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ckvd_sql
-from ckvd_sql.cache import DayStore
+from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.series import DAY, HOUR, SECOND, Series, day_of, day_start, days_between, moment_of, parse_time
 from ckvd_sql.sandbox import Fault, Sandbox, market_bars
 from tests.support import Bar, bars, read, series, thorough, tries

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 import ckvd_sql
-from ckvd_sql.cache import DayStore
+from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.series import DAY, HOUR, MINUTE, Market, parse_time
 from ckvd_sql.sandbox import OUTAGES, SYMBOLS, Fault
 from tests.support import FIELDS, read, series

@@ -57,7 +57,7 @@ def _show(as_json: bool, cache_dir: Path | None) -> None:
 
 def _cached(root: Path) -> Iterator[dict[str, Any]]:
     """What is cached of each series, by file names, and all that it takes on the disk; no file is opened."""
-    from ckvd_sql.cache import DayStore
+    from ckvd_sql.cache.store import DayStore
 
     store = DayStore(root)
     for series in store.series():

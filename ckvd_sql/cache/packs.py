@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from ckvd_sql.look import date_of, number_of
+from ckvd_sql.cache.arrowfile import UNREADABLE, seal, unseal
+from ckvd_sql.cache.directory import date_of, number_of
 from ckvd_sql.market.bars import opens, within
 from ckvd_sql.market.series import DAY, HOUR, SECOND, Month
-from ckvd_sql.sealed import UNREADABLE, seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ckvd_sql.look import Stamps
+    from ckvd_sql.cache.directory import Stamps
     from ckvd_sql.market.series import Interval, Series
 
 FORMAT = "1"

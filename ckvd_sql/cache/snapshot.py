@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from ckvd_sql import dayfile, inventory, packs
+from ckvd_sql.cache import dayfile, inventory, packs
+from ckvd_sql.cache.directory import SUFFIX, Look, by_files, date_of, number_of, spelled, whole_file
 from ckvd_sql.errors import CacheError
-from ckvd_sql.look import SUFFIX, Look, by_files, date_of, number_of, spelled, whole_file
 from ckvd_sql.market.bars import join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import date
 
-    from ckvd_sql.look import Stamps
+    from ckvd_sql.cache.arrowfile import SealedBars
+    from ckvd_sql.cache.directory import Stamps
+    from ckvd_sql.cache.packs import Pack, Period
     from ckvd_sql.market.series import Series
-    from ckvd_sql.packs import Pack, Period
-    from ckvd_sql.sealed import SealedBars
 
 log = logging.getLogger("ckvd_sql")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pyarrow import ipc
 
-from ckvd_sql.look import opened, stamp_of
+from ckvd_sql.cache.directory import opened, stamp_of
 from ckvd_sql.market.bars import BAR_SCHEMA, opens
 
 #: What opening a file that is not as it should be may raise.

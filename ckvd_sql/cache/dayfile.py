@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ckvd_sql.cache.arrowfile import UNREADABLE, SealedBars, seal, unseal
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import opens
 from ckvd_sql.market.series import DAY, day_start, moment_of, parse_time
-from ckvd_sql.sealed import UNREADABLE, SealedBars, seal, unseal
 
 if TYPE_CHECKING:
     from datetime import date

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
-from ckvd_sql.look import HASHED, hashed, number_of
+from ckvd_sql.cache.directory import HASHED, hashed, number_of
 from ckvd_sql.market.bars import INSTANT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ckvd_sql.dayfile import DayFile
-    from ckvd_sql.look import Stamps
+    from ckvd_sql.cache.dayfile import DayFile
+    from ckvd_sql.cache.directory import Stamps
 
 _STAMP = ("number", "changed", "bytes", "inode")
 

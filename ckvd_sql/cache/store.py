@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ckvd_sql import dayfile
+from ckvd_sql.cache import dayfile
+from ckvd_sql.cache.directory import SUFFIX, Look, by_names, changed_at, read_back, whole_file
+from ckvd_sql.cache.snapshot import DERIVED, LOOK, Disk, Snapshot
 from ckvd_sql.errors import CacheError
-from ckvd_sql.look import SUFFIX, Look, by_names, changed_at, read_back, whole_file
 from ckvd_sql.market.series import INTERVALS, PROVIDER, Market, Month, Series, moment_of, parse_time
-from ckvd_sql.snapshot import DERIVED, LOOK, Disk, Snapshot
 
 if TYPE_CHECKING:
     # At run time filelock, and asyncio with it, is loaded by who writes: most scans only read.
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from filelock import FileLock
 
-    from ckvd_sql.dayfile import DayFile, Provenance
+    from ckvd_sql.cache.dayfile import DayFile, Provenance
     from ckvd_sql.market.series import Period
 
 _LOCKS = 256  # lock files are shared by hash, so that their number stays bounded

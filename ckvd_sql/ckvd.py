@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ckvd_sql.errors import CkvdError
-    from ckvd_sql.jobs import Job
+    from ckvd_sql.fetch.jobs import Job
     from ckvd_sql.market.query import Query
 
     Time = str | date | datetime

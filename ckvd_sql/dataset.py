@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow.compute as pc
 
     from ckvd_sql.fcp import Resolver, Step
-    from ckvd_sql.jobs import DayBars
+    from ckvd_sql.fetch.jobs import DayBars
     from ckvd_sql.market.query import Query
 
 WORD = pa.dictionary(pa.int8(), pa.string())

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError, CkvdError, OfflineError, ProviderUnavailableError
-from ckvd_sql.fetch import Fetcher, outcome
-from ckvd_sql.jobs import DAYS_A_JOB, DayBars, Job
+from ckvd_sql.fetch.jobs import DAYS_A_JOB, DayBars, Job
+from ckvd_sql.fetch.session import Fetcher, outcome
 from ckvd_sql.market.bars import closed, within
 from ckvd_sql.market.series import DAY, HOUR, Month, Span, consecutive, day_of, day_start, days_between, spell_days
 from ckvd_sql.plan import Block, DayPlan, blocks, plan

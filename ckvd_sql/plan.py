@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from ckvd_sql.jobs import Job, first_of_job
+from ckvd_sql.fetch.jobs import Job, first_of_job
 from ckvd_sql.market.series import DAY, SECOND, Month, day_start
 
 if TYPE_CHECKING:

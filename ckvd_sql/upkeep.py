@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ckvd_sql.errors import CacheError, CkvdError
-from ckvd_sql.fetch import Fetcher, outcome
-from ckvd_sql.jobs import Job
+from ckvd_sql.fetch.jobs import Job
+from ckvd_sql.fetch.session import Fetcher, outcome
 from ckvd_sql.market.bars import NO_BARS, opens
 from ckvd_sql.market.series import Month, moment_of
 from ckvd_sql.sources.concurrency import together

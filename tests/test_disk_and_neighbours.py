@@ -132,7 +132,7 @@ import json, logging, os, random, signal, sys, time
 given = json.loads(sys.argv[1])
 logging.getLogger("ckvd_sql").setLevel(logging.ERROR)
 from ckvd_sql import CryptoKlineVisionData
-import ckvd_sql.fetch, fsspec.implementations.http
+import ckvd_sql.fetch.session, fsspec.implementations.http
 chance = random.Random(given["seed"])
 data = CryptoKlineVisionData(cache_dir=given["cache"], **given["settings"])
 

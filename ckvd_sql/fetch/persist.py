@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.errors import CacheError
-from ckvd_sql.jobs import DayBars
+from ckvd_sql.fetch.jobs import DayBars
 from ckvd_sql.market.bars import all_closed
 from ckvd_sql.market.gaps import gaps_of_day
 

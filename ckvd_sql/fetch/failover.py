@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from ckvd_sql.errors import CacheError, ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
-from ckvd_sql.jobs import DayBars, first_of_job
-from ckvd_sql.keeper import Keeper
+from ckvd_sql.fetch.jobs import DayBars, first_of_job
+from ckvd_sql.fetch.persist import Keeper
 from ckvd_sql.market.bars import NO_BARS, closes, opens, split
 from ckvd_sql.market.gaps import gaps_of_day
 from ckvd_sql.market.series import DAY, consecutive, day_start
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from ckvd_sql.cache.store import DayStore
-    from ckvd_sql.jobs import Job
+    from ckvd_sql.fetch.jobs import Job
     from ckvd_sql.market.gaps import Gap
     from ckvd_sql.market.series import Month, Period, Series
     from ckvd_sql.settings import Settings

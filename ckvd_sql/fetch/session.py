@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
     from ckvd_sql.cache.store import DayStore
-    from ckvd_sql.jobs import DayBars, Job
+    from ckvd_sql.fetch.jobs import DayBars, Job
     from ckvd_sql.market.series import Market, Month
     from ckvd_sql.settings import Settings
     from ckvd_sql.sources.rest import Symbol
@@ -116,7 +116,7 @@ class Fetcher:
     @contextlib.asynccontextmanager
     async def _clients(self) -> AsyncIterator[None]:
         # The network's libraries are loaded by the first query that needs them: most need none.
-        from ckvd_sql.failover import Failover  # noqa: PLC0415
+        from ckvd_sql.fetch.failover import Failover  # noqa: PLC0415
         from ckvd_sql.sources.concurrency import Hands  # noqa: PLC0415
         from ckvd_sql.sources.rest import Rest  # noqa: PLC0415
         from ckvd_sql.sources.vision import Vision  # noqa: PLC0415

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from ckvd_sql.dataset import plain_word, whole_table
 from ckvd_sql.errors import SettingsError
-from ckvd_sql.fcp import Resolver
 from ckvd_sql.market.query import parse_query
-from ckvd_sql.plan import Origin
+from ckvd_sql.scan.plan import Origin
+from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
 from ckvd_sql.tables import PLAN_SCHEMA, plan_rows
 

@@ -16,15 +16,15 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from ckvd_sql.market.bars import BAR_SCHEMA, join
-from ckvd_sql.pruning import Pruning
+from ckvd_sql.scan.pruning import Pruning
 from ckvd_sql.stream import reader
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc
 
-    from ckvd_sql.fcp import Resolver, Step
     from ckvd_sql.fetch.jobs import DayBars
     from ckvd_sql.market.query import Query
+    from ckvd_sql.scan.resolver import Resolver, Step
 
 WORD = pa.dictionary(pa.int8(), pa.string())
 

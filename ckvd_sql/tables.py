@@ -19,8 +19,8 @@ from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import BAR_SCHEMA, INSTANT
 from ckvd_sql.market.gaps import find_gaps, since_listing
 from ckvd_sql.market.series import PROVIDER, consecutive, days_between
-from ckvd_sql.plan import Origin
-from ckvd_sql.pruning import Pruning
+from ckvd_sql.scan.plan import Origin
+from ckvd_sql.scan.pruning import Pruning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from ckvd_sql.cache.snapshot import Snapshot
     from ckvd_sql.cache.store import DayStore
-    from ckvd_sql.fcp import Resolver
     from ckvd_sql.market.query import Query
     from ckvd_sql.market.series import Market, Series
+    from ckvd_sql.scan.resolver import Resolver
 
 log = logging.getLogger("ckvd_sql")
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ckvd_sql.cache.dayfile import DayFile
-    from ckvd_sql.fcp import Resolver
     from ckvd_sql.market.series import Period, Series
+    from ckvd_sql.scan.resolver import Resolver
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ import duckdb
 import pytest
 
 import ckvd_sql
-from ckvd_sql.fcp import Resolver
 from ckvd_sql.market.series import HOUR, MINUTE, Month, parse_time
 from ckvd_sql.sandbox import ANOMALIES, Fault, Sandbox, market_bars
 from ckvd_sql.sandbox.anomalies import RESTART, ROWS
+from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
 from ckvd_sql.upkeep import refresh, verify
 from tests.support import Bar, Row, StandIn, bars, csv_text, read, series

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from ckvd_sql import FetchReport, Settings
-    from ckvd_sql.plan import DayPlan
+    from ckvd_sql.scan.plan import DayPlan
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -166,8 +166,8 @@ def _tell_failures(report: FetchReport) -> None:
 
 def _planned(asked: dict[str, Any], settings: Settings) -> dict[str, list[DayPlan]]:
     """Each symbol's plan, from the cache's file names alone."""
-    from ckvd_sql.fcp import Resolver
     from ckvd_sql.market.query import parse_query
+    from ckvd_sql.scan.resolver import Resolver
 
     query, resolver = parse_query(**asked, now=settings.clock()), Resolver(settings)
     return {series.symbol: resolver.plan(query, series) for series in query.series()}

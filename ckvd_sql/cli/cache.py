@@ -86,7 +86,7 @@ def verify(remote: bool, settings: Settings) -> None:
     Example:
       ckvd cache verify --remote
     """
-    from ckvd_sql.fcp import Resolver
+    from ckvd_sql.scan.resolver import Resolver
     from ckvd_sql.upkeep import verify as verify_all
 
     days = problems = 0
@@ -113,7 +113,7 @@ def refresh(settings: Settings) -> None:
     Example:
       ckvd cache refresh
     """
-    from ckvd_sql.fcp import Resolver
+    from ckvd_sql.scan.resolver import Resolver
     from ckvd_sql.upkeep import refresh as refresh_all
 
     days = failed = 0

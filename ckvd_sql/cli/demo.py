@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ckvd_sql.cli.output import draw, table_width
 from ckvd_sql.cli.terminal import plan_table
-from ckvd_sql.fcp import Resolver
 from ckvd_sql.market.query import parse_query
 from ckvd_sql.sandbox import Sandbox
+from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
 from ckvd_sql.source import connect
 

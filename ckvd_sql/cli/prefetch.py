@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from ckvd_sql.ckvd import CryptoKlineVisionData
 from ckvd_sql.cli.sqltext import find_queries
 from ckvd_sql.cli.terminal import Bars
-from ckvd_sql.fcp import Resolver
-from ckvd_sql.plan import Origin
+from ckvd_sql.scan.plan import Origin
+from ckvd_sql.scan.resolver import Resolver
 
 if TYPE_CHECKING:
     from ckvd_sql.ckvd import DayReport

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ckvd_sql.plan import DayPlan
+    from ckvd_sql.scan.plan import DayPlan
 
 #: With more bars than this only the one that moves is shown.
 _BARS_AT_ONCE = 10

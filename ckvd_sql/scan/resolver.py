@@ -20,8 +20,8 @@ from ckvd_sql.fetch.jobs import DAYS_A_JOB, DayBars, Job
 from ckvd_sql.fetch.session import Fetcher, outcome
 from ckvd_sql.market.bars import closed, within
 from ckvd_sql.market.series import DAY, HOUR, Month, Span, consecutive, day_of, day_start, days_between, spell_days
-from ckvd_sql.plan import Block, DayPlan, blocks, plan
-from ckvd_sql.pruning import Cover
+from ckvd_sql.scan.plan import Block, DayPlan, blocks, plan
+from ckvd_sql.scan.pruning import Cover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ckvd_sql.cache.snapshot import Snapshot
     from ckvd_sql.market.query import Query
     from ckvd_sql.market.series import Market, Series
-    from ckvd_sql.pruning import Pruning
+    from ckvd_sql.scan.pruning import Pruning
     from ckvd_sql.settings import Settings
     from ckvd_sql.sources.rest import Symbol
 

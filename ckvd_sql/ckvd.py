@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ckvd_sql.dataset import plain_word, whole_table
 from ckvd_sql.errors import SettingsError
 from ckvd_sql.market.query import parse_query
 from ckvd_sql.scan.plan import Origin
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
-from ckvd_sql.tables import PLAN_SCHEMA, plan_rows
+from ckvd_sql.tables.klines import plain_word, whole_table
+from ckvd_sql.tables.reports import PLAN_SCHEMA, plan_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

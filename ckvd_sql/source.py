@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 from duckdb.func import FunctionNullHandling
 
-from ckvd_sql.dataset import klines_dataset
 from ckvd_sql.errors import CkvdError
 from ckvd_sql.market.query import parse_query
 from ckvd_sql.market.series import parse_market
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
-from ckvd_sql.tables import cache_dataset, cache_days_dataset, gaps_dataset, plan_dataset, symbols_dataset
+from ckvd_sql.tables.klines import klines_dataset
+from ckvd_sql.tables.reports import cache_dataset, cache_days_dataset, gaps_dataset, plan_dataset, symbols_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable

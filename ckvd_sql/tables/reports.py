@@ -14,13 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ckvd_sql.cache.directory import SUFFIX
-from ckvd_sql.dataset import WORD, LazyDataset, rows_dataset, word
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import BAR_SCHEMA, INSTANT
 from ckvd_sql.market.gaps import find_gaps, since_listing
 from ckvd_sql.market.series import PROVIDER, consecutive, days_between
 from ckvd_sql.scan.plan import Origin
 from ckvd_sql.scan.pruning import Pruning
+from ckvd_sql.tables.klines import WORD, LazyDataset, rows_dataset, word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 
 from ckvd_sql.market.bars import BAR_SCHEMA, join
 from ckvd_sql.scan.pruning import Pruning
-from ckvd_sql.stream import reader
+from ckvd_sql.tables.lazy import reader
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc

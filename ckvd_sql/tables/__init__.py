@@ -1,0 +1,1 @@
+"""Arrow datasets behind the SQL names. They know no SQL."""

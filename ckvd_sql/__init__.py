@@ -6,7 +6,7 @@
 `CryptoKlineVisionData` is the same without SQL. Every error is a `CkvdError`.
 """
 
-from ckvd_sql.ckvd import CryptoKlineVisionData, DayReport, FetchReport
+from ckvd_sql.client import CryptoKlineVisionData, DayReport, FetchReport
 from ckvd_sql.errors import (
     CacheError,
     ChecksumError,
@@ -24,7 +24,7 @@ from ckvd_sql.errors import (
     SettingsError,
 )
 from ckvd_sql.settings import Settings
-from ckvd_sql.source import connect, register
+from ckvd_sql.sql import connect, register
 
 __all__ = [
     "CacheError",

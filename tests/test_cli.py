@@ -26,7 +26,7 @@ from click.testing import CliRunner
 
 import ckvd_sql
 from ckvd_sql.cache.store import DayStore
-from ckvd_sql.cli import main
+from ckvd_sql.cli.main import main
 from ckvd_sql.cli.sqltext import find_queries
 from ckvd_sql.cli.terminal import human_size
 from ckvd_sql.market.series import parse_time

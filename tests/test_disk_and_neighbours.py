@@ -35,7 +35,7 @@ import pytest
 from pyarrow import ipc, parquet
 
 import ckvd_sql
-from ckvd_sql import CacheError, CryptoKlineVisionData, Settings, upkeep
+from ckvd_sql import CacheError, CryptoKlineVisionData, Settings, maintenance
 from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.bars import BAR_SCHEMA, read_rest
@@ -651,7 +651,7 @@ class TestEveryByteOfADayFile:
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 0x01
         put(path, bytes(data))
-        findings = list(upkeep.verify(Resolver(Settings.load(cache_dir=cache))))
+        findings = list(maintenance.verify(Resolver(Settings.load(cache_dir=cache))))
         assert [(found.series, found.day) for found in findings if found.problem] == [(HOURS, ON)]
 
 

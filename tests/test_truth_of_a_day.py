@@ -14,12 +14,12 @@ import duckdb
 import pytest
 
 import ckvd_sql
+from ckvd_sql.maintenance import refresh, verify
 from ckvd_sql.market.series import HOUR, MINUTE, Month, parse_time
 from ckvd_sql.sandbox import ANOMALIES, Fault, Sandbox, market_bars
 from ckvd_sql.sandbox.anomalies import RESTART, ROWS
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
-from ckvd_sql.upkeep import refresh, verify
 from tests.support import Bar, Row, StandIn, bars, csv_text, read, series
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from ckvd_sql.upkeep import Finding
+    from ckvd_sql.maintenance import Finding
 
 NOW = "2024-06-15T12:00:30"
 REST = "/v[13]/klines"

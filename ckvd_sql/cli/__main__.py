@@ -1,5 +1,5 @@
 """`python -m ckvd_sql.cli`: the command `ckvd`."""
 
-from ckvd_sql.cli import main
+from ckvd_sql.cli.main import main
 
 main(prog_name="ckvd")

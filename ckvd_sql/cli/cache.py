@@ -86,8 +86,8 @@ def verify(remote: bool, settings: Settings) -> None:
     Example:
       ckvd cache verify --remote
     """
+    from ckvd_sql.maintenance import verify as verify_all
     from ckvd_sql.scan.resolver import Resolver
-    from ckvd_sql.upkeep import verify as verify_all
 
     days = problems = 0
     for finding in verify_all(Resolver(settings), remote=remote):
@@ -113,8 +113,8 @@ def refresh(settings: Settings) -> None:
     Example:
       ckvd cache refresh
     """
+    from ckvd_sql.maintenance import refresh as refresh_all
     from ckvd_sql.scan.resolver import Resolver
-    from ckvd_sql.upkeep import refresh as refresh_all
 
     days = failed = 0
     for one in refresh_all(Resolver(settings)):

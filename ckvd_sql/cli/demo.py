@@ -15,7 +15,7 @@ from ckvd_sql.market.query import parse_query
 from ckvd_sql.sandbox import Sandbox
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
-from ckvd_sql.source import connect
+from ckvd_sql.sql import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable

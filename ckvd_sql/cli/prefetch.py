@@ -8,14 +8,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from ckvd_sql.ckvd import CryptoKlineVisionData
 from ckvd_sql.cli.sqltext import find_queries
 from ckvd_sql.cli.terminal import Bars
+from ckvd_sql.client import CryptoKlineVisionData
 from ckvd_sql.scan.plan import Origin
 from ckvd_sql.scan.resolver import Resolver
 
 if TYPE_CHECKING:
-    from ckvd_sql.ckvd import DayReport
+    from ckvd_sql.client import DayReport
     from ckvd_sql.market.query import Query
     from ckvd_sql.settings import Settings
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import event
 from sqlalchemy.engine import CreateEnginePlugin
 
-from ckvd_sql.source import register
+from ckvd_sql.sql import register
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine

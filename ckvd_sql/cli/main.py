@@ -1,0 +1,265 @@
+"""The command `ckvd`: the same queries, plans and fetches from a shell.
+
+Results go to stdout, everything else to stderr. Each command only turns words into calls of the library, and its
+answers into words; `output` and `terminal` know how those look.
+"""
+# A command imports what it needs, so that the others start quickly; \b is click's mark for text to leave as it is.
+# ruff: noqa: PLC0415, D301
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from ckvd_sql.cli.cache import cache
+from ckvd_sql.cli.shell import Commands, cache_option, range_options, settings_options
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from ckvd_sql import FetchReport, Settings
+    from ckvd_sql.scan.plan import DayPlan
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="ckvd-sql", prog_name="ckvd")
+def main() -> None:
+    """Binance klines as a DuckDB table, from a shell.
+
+    Settings come from CKVD_ environment variables such as CKVD_CACHE_DIR and CKVD_OFFLINE.
+
+    \b
+    Example:
+      ckvd sql "SELECT * FROM ckvd_klines('BTCUSDT', '1h', '2024-01-01', '2024-01-08')"
+    """
+
+
+@main.command()
+@click.argument("text", required=False, metavar="[SQL]")
+@click.option("--file", "script", type=click.File(), metavar="FILE", help="Read the SQL from a file.")
+@click.option(
+    "-f", "--format", "format_", type=click.Choice(("table", "csv", "json", "parquet", "arrow")),
+    help="[default: by the ending of -o, else table]",
+)  # fmt: skip
+@click.option(
+    "-o", "--output", "file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Write to a file, which appears whole or not at all.",
+)  # fmt: skip
+@click.option("--database", default=":memory:", metavar="FILE", help="A DuckDB file to work in.")
+@click.option("--no-fetch", is_flag=True, help="Fetch nothing beforehand; the query fetches while it runs.")
+@settings_options
+def sql(
+    text: str | None,
+    script: TextIO | None,
+    format_: str | None,
+    file: Path | None,
+    database: str,
+    no_fetch: bool,
+    settings: Settings,
+) -> None:
+    """Run SQL and show the last statement's result.
+
+    Without SQL, or with -, it is read from stdin. Times are UTC. json is one array of records, arrow an IPC file.
+
+    The days that ckvd_klines and ckvd_gaps calls lack are fetched first, under a progress bar on a terminal. A
+    statement that may need less than its calls say is not fetched for, but fetches what it needs while it runs: one
+    with a LIMIT, with a condition on anything but prices and volumes, or that names the column source.
+
+    \b
+    Examples:
+      ckvd sql "SELECT * FROM ckvd_klines('BTCUSDT', '1h', '2024-01-01', '2024-01-08')"
+      ckvd sql "FROM ckvd_klines(['BTCUSDT', 'ETHUSDT'], '1d', '2023-01-01')" -o days.parquet
+      echo "FROM ckvd_gaps('BTCUSDT', '1m', '2020-01-01', '2021-01-01')" | ckvd sql -f csv
+    """
+    from ckvd_sql import connect
+    from ckvd_sql.cli import output
+    from ckvd_sql.cli.prefetch import fetch_first
+    from ckvd_sql.cli.sqltext import bare
+
+    code = _given_sql(text, script)
+    chosen = output.choose_format(format_, file)
+    with connect(database, cache_dir=settings.cache_dir, offline=settings.offline) as con:
+        con.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+        statements = con.extract_statements(code)
+        result = None
+        for statement in statements:
+            if not no_fetch and not settings.offline:
+                fetch_first(statement.query, settings)
+            result = con.sql(bare(statement.query))
+        if result is not None and not output.is_count(statements[-1], result):
+            output.write(con, result, chosen, file)
+        elif file is not None:
+            raise click.ClickException("the last statement has no rows to write")
+
+
+def _given_sql(text: str | None, script: TextIO | None) -> str:
+    if text is not None and script is not None:
+        raise click.UsageError("Give the SQL as text or with --file, not both.")
+    if text is None and script is None and sys.stdin.isatty():
+        raise click.UsageError("Give the SQL as text, with --file or on stdin.")
+    if script is not None:
+        return script.read()
+    return sys.stdin.read() if text is None or text == "-" else text
+
+
+@main.command()
+@range_options
+@settings_options
+def fetch(asked: dict[str, Any], settings: Settings) -> None:
+    """Fill the cache, and say where each day came from.
+
+    A day that fails is reported and the others go on; the exit status is then 1. The same command again goes on
+    from there, as it does after Ctrl-C.
+
+    \b
+    Example:
+      ckvd fetch BTCUSDT ETHUSDT --interval 1m --start 2023-01-01 --end 2024-01-01
+    """
+    from ckvd_sql import CryptoKlineVisionData
+    from ckvd_sql.cli import terminal
+
+    _need_folder(settings.cache_dir)
+    totals = {symbol: len(days) for symbol, days in _planned(asked, settings).items()}
+    with terminal.Bars(totals) as bars:
+        report = CryptoKlineVisionData(settings).fetch(
+            asked["symbol"],
+            asked["start"],
+            asked["end"],
+            asked["interval"],
+            asked["market"],
+            progress=lambda day: bars.advance(day.symbol),
+        )
+    found = Counter((day.symbol, day.outcome) for day in report.days)
+    rows = [(symbol, *(found[symbol, outcome] for outcome in report.counts)) for symbol in totals]
+    click.echo(terminal.columns(("symbol", *report.counts), rows))
+    if report.failed:
+        _tell_failures(report)
+        sys.exit(1)
+
+
+def _need_folder(folder: Path) -> None:
+    """A fetch that can keep nothing is not begun."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"the cache can't be kept in {folder}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK):
+        raise click.ClickException(f"the cache can't be kept in {folder}: it can't be written")
+
+
+def _tell_failures(report: FetchReport) -> None:
+    """A line for each error of a symbol, with all its days."""
+    from ckvd_sql.market.series import spell_days
+
+    reasons: defaultdict[tuple[str, str], list[date]] = defaultdict(list)
+    for day in report.failed:
+        reasons[day.symbol, day.error.sentence if day.error else ""].append(day.date)
+    for (symbol, sentence), days in reasons.items():
+        click.echo(f"failed: {symbol} {spell_days(days)}: {sentence}", err=True)
+
+
+def _planned(asked: dict[str, Any], settings: Settings) -> dict[str, list[DayPlan]]:
+    """Each symbol's plan, from the cache's file names alone."""
+    from ckvd_sql.market.query import parse_query
+    from ckvd_sql.scan.resolver import Resolver
+
+    query, resolver = parse_query(**asked, now=settings.clock()), Resolver(settings)
+    return {series.symbol: resolver.plan(query, series) for series in query.series()}
+
+
+@main.command()
+@range_options
+@click.option("--days", "by_day", is_flag=True, help="A line for every day instead of runs of days.")
+@click.option(
+    "-f", "--format", "format_", type=click.Choice(("table", "csv", "json")), default="table", show_default=True,
+    help="csv and json have a record for every day.",
+)  # fmt: skip
+@cache_option
+def plan(asked: dict[str, Any], by_day: bool, format_: str, cache_dir: Path | None) -> None:
+    """Show where each UTC day would come from now, asking nobody.
+
+    cache: it is there. vision: the archive, else REST. rest: REST, for the day is not over. unlisted: nobody has it,
+    it is before the first bar.
+
+    \b
+    Example:
+      ckvd plan BTCUSDT --interval 1h --start 2024-01-01 --end 2024-03-01
+    """
+    from ckvd_sql import Settings
+    from ckvd_sql.cli import terminal
+
+    plans = _planned(asked, Settings.load(cache_dir=cache_dir))
+    days = [
+        {"symbol": symbol, "date": str(one.day), "source": one.origin.value}
+        for symbol, planned in plans.items()
+        for one in planned
+    ]
+    if format_ == "json":
+        click.echo(json.dumps(days, indent=1, ensure_ascii=False))
+    elif format_ == "csv":
+        click.echo("\n".join(["symbol,date,source", *(",".join(day.values()) for day in days)]))
+    elif not days:
+        click.echo("no days: the range is empty")
+    elif by_day:
+        click.echo(terminal.columns(("symbol", "date", "source"), [tuple(day.values()) for day in days]))
+    else:
+        click.echo(terminal.plan_table(plans))
+
+
+main.add_command(cache)
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port on 127.0.0.1.  [default: a free one]")
+@click.option("--now", metavar="TIME", help="Its time, which then stands still.  [default: the real time]")
+@click.option(
+    "--replay", type=click.Path(exists=True, file_okay=False), metavar="FOLDER",
+    help="Serve this archive tree instead of the synthetic market.",
+)  # fmt: skip
+@click.option("--latency", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait before each answer.")
+def sandbox(port: int, now: str | None, replay: str | None, latency: float) -> None:
+    """Play Binance on loopback until Ctrl-C.
+
+    Prints the variables that make ckvd, and whatever else uses the library, ask the sandbox. Its bars get a cache
+    folder of their own, away from the real ones.
+
+    \b
+    Example:
+      ckvd sandbox --port 8420 --now 2024-06-15T12:00:00
+    """
+    from ckvd_sql.market.series import moment_of, parse_time
+    from ckvd_sql.sandbox import serve
+
+    moment = None if now is None else moment_of(parse_time(now, "now")).isoformat()
+
+    def ready(url: str) -> None:
+        click.echo(f"# The sandbox answers at {url} until Ctrl-C. Paste this into another terminal:")
+        for name in ("VISION", "SPOT", "UM", "CM"):
+            click.echo(f"export CKVD_{name}_URL={url}")
+        if moment:
+            click.echo(f"export CKVD_NOW={moment}")
+        click.echo('export CKVD_CACHE_DIR="$(mktemp -d)"')
+
+    try:
+        serve(moment, port, replay, latency, on_ready=ready)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"the sandbox can't start: {error}") from error
+
+
+@main.command()
+def demo() -> None:
+    """Show a query go through archive, REST and cache, on a sandbox.
+
+    \b
+    Example:
+      ckvd demo
+    """
+    from ckvd_sql.cli.demo import run
+
+    run(click.echo)

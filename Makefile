@@ -37,7 +37,7 @@ format: .venv/installed ## Format the code and fix what ruff can fix
 	.venv/bin/ruff format
 
 readme: .venv/installed ## Run the sessions of README.md again and write what they print
-	.venv/bin/python -m tests.readme
+	.venv/bin/python -m tests.support.readme
 
 soak: .venv/installed ## Kill, crowd and fuzz for ten minutes (SOAK="--minutes 2 --seed 7")
 	.venv/bin/python -m tests.soak $(SOAK)

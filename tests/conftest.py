@@ -11,7 +11,7 @@ import ckvd_sql
 from ckvd_sql import CryptoKlineVisionData
 from ckvd_sql.market.series import parse_time
 from ckvd_sql.sandbox import Sandbox, market_bars
-from tests.support import Bar, bars, series
+from tests.support.bars import Bar, bars, series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ NOW = "2024-06-15T12:00:30"
 
 
 class Truth(Protocol):
-    """Gives the closed bars that open in `[start, end)`, in the shape of `tests.support.read`."""
+    """Gives the closed bars that open in `[start, end)`, in the shape of `tests.support.bars.read`."""
 
     def __call__(self, symbol: str, interval: str, start: str, end: str, market: str = "spot") -> list[Bar]: ...
 

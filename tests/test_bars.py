@@ -14,7 +14,7 @@ import pytest
 from ckvd_sql.errors import MalformedDataError
 from ckvd_sql.market.bars import BAR_SCHEMA, closes, opens, read_archive, read_rest
 from ckvd_sql.market.series import HOUR, INTERVALS, Market, Month, Period, Series, day_start
-from tests.support import HEADER, Row, bars
+from tests.support.bars import HEADER, Row, bars
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,7 +65,7 @@ def zipped(text: bytes, *names: str, method: int = zipfile.ZIP_DEFLATED) -> byte
 
 
 def values(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:
-    """Bars in the shape of `tests.support.bar`."""
+    """Bars in the shape of `tests.support.bars.bar`."""
     columns = {name: batch.column(name).to_pylist() for name in BAR_SCHEMA.names}
     columns |= {"open_time": opens(batch).tolist(), "close_time": closes(batch).tolist()}
     return list(zip(*columns.values(), strict=True))

@@ -43,12 +43,12 @@ from ckvd_sql.market.series import DAY, INTERVALS, Market, Series, day_start, da
 from ckvd_sql.sandbox import Sandbox, market_bars
 from ckvd_sql.sandbox.faults import fault_from
 from ckvd_sql.scan.resolver import Resolver
-from tests.support import bars, read
+from tests.support.bars import bars, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support import Bar
+    from tests.support.bars import Bar
 
 NOW = "2024-06-15T12:00:30"
 HOURS = Series(Market.SPOT, "BTCUSDT", INTERVALS["1h"])

@@ -9,7 +9,7 @@ import pytest
 
 from ckvd_sql import CryptoKlineVisionData
 from ckvd_sql.sandbox import Fault
-from tests.support import read
+from tests.support.bars import read
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

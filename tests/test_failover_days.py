@@ -15,7 +15,7 @@ from ckvd_sql import CacheError, CryptoKlineVisionData, OfflineError
 from ckvd_sql.market.series import INTERVALS, Month, Span, day_start, parse_time
 from ckvd_sql.sandbox import Fault
 from ckvd_sql.scan.plan import DayPlan, Origin, blocks, plan
-from tests.support import read, series
+from tests.support.bars import read, series
 from tests.test_failover import NOWHERE, asked, warnings, zips
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from ckvd_sql import (
     RateLimitError,
 )
 from ckvd_sql.sandbox import Fault
-from tests.support import read
+from tests.support.bars import read
 from tests.test_failover import NOWHERE, asked, sources
 
 if TYPE_CHECKING:

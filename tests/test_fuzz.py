@@ -33,7 +33,8 @@ from ckvd_sql.market.bars import BAR_SCHEMA, opens, read_archive, read_bars, rea
 from ckvd_sql.market.query import parse_query
 from ckvd_sql.market.series import DAY, INTERVALS, Market, Month, Series, day_start, parse_time
 from ckvd_sql.sandbox import market_bars
-from tests.support import csv_text, thorough, tries, zipped
+from tests.support.bars import csv_text, zipped
+from tests.support.examples import thorough, tries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

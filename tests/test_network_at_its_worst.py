@@ -28,7 +28,7 @@ from ckvd_sql import (
 from ckvd_sql.sandbox import Fault, Sandbox
 from ckvd_sql.sandbox.limits import BUDGETS
 from ckvd_sql.sources.weight import BUDGET, WeightBudget
-from tests.support import StandIn
+from tests.support.stand_in import StandIn
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,7 +24,8 @@ import ckvd_sql
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.series import DAY, HOUR, SECOND, Series, day_of, day_start, days_between, moment_of, parse_time
 from ckvd_sql.sandbox import Fault, Sandbox, market_bars
-from tests.support import Bar, bars, read, series, thorough, tries
+from tests.support.bars import Bar, bars, read, series
+from tests.support.examples import thorough, tries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -24,7 +24,7 @@ from ckvd_sql import (
     Settings,
 )
 from ckvd_sql.sandbox import Fault
-from tests.support import Bar, read
+from tests.support.bars import Bar, read
 from tests.test_failover import asked
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.readme import README, render
+from tests.support.readme import README, render
 
 
 def test_every_session_of_the_readme_prints_what_the_page_shows() -> None:

@@ -22,7 +22,8 @@ import pytest
 
 import ckvd_sql
 from ckvd_sql.market.series import DAY, HOUR, Month, day_of, day_start, moment_of
-from tests.support import ROUTES, Bar, Row, StandIn, bars, csv_rows, csv_text, read, series
+from tests.support.bars import Bar, Row, bars, csv_rows, csv_text, read, series
+from tests.support.stand_in import ROUTES, StandIn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ import pytest
 import ckvd_sql
 from ckvd_sql.market.series import INTERVALS, parse_time
 from ckvd_sql.sandbox import Sandbox
-from tests.support import FIELDS, read
+from tests.support.bars import FIELDS, read
 
 if TYPE_CHECKING:
     from pathlib import Path

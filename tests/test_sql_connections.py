@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 import ckvd_sql
-from tests.support import read
+from tests.support.bars import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ckvd_sql
-from tests.support import read
+from tests.support.bars import read
 from tests.test_failover import asked, zips
 
 if TYPE_CHECKING:

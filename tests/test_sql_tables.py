@@ -14,7 +14,7 @@ import ckvd_sql
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.series import DAY, HOUR, MINUTE, Market, parse_time
 from ckvd_sql.sandbox import OUTAGES, SYMBOLS, Fault
-from tests.support import FIELDS, read, series
+from tests.support.bars import FIELDS, read, series
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -20,7 +20,8 @@ from ckvd_sql.sandbox import ANOMALIES, Fault, Sandbox, market_bars
 from ckvd_sql.sandbox.anomalies import RESTART, ROWS
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
-from tests.support import Bar, Row, StandIn, bars, csv_text, read, series
+from tests.support.bars import Bar, Row, bars, csv_text, read, series
+from tests.support.stand_in import StandIn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,110 +1,31 @@
-"""A stand-in for Binance's hosts that is not the sandbox: it hands out what a test gives it, and takes note.
+"""A stand-in for Binance's hosts that is not the sandbox: it serves what a test gives it, and logs the requests.
 
-Files are served byte for byte, REST rows filtered by the rules of Binance's documents; it makes nothing up.
+Files are served byte for byte, REST rows filtered by the rules of Binance's documents; it generates nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
 import threading
-import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from hypothesis import HealthCheck
-from hypothesis import settings as hypothesis_settings
-
-from ckvd_sql.market.series import Market, Period, Series, parse_interval
+from ckvd_sql.market.series import Market
+from tests.support.bars import series, zipped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from duckdb import DuckDBPyConnection
-
-Row = list[Any]
-Bar = tuple[Any, ...]
+    from ckvd_sql.market.series import Period, Series
+    from tests.support.bars import Row
 
 ROUTES = {Market.SPOT: "/api/v3/", Market.UM: "/fapi/v1/", Market.CM: "/dapi/v1/"}
-
-HEADER = (
-    "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
-)
-
-#: The columns of `ckvd_klines` that a source states, times as microseconds since the epoch.
-FIELDS = (
-    "epoch_us(open_time), open, high, low, close, volume, epoch_us(close_time), quote_volume, trades, "
-    "taker_buy_volume, taker_buy_quote_volume"
-)
 
 _DAY_MS = 86_400_000
 _CM_DAYS = 200
 _MOST_ROWS = {Market.SPOT: 1000, Market.UM: 1500, Market.CM: 1500}
-
-
-def series(market: str, symbol: str, interval: str) -> Series:
-    """A series by its names."""
-    place = Market(market)
-    return Series(place, symbol, parse_interval(interval, place))
-
-
-def tries(default: int) -> int:
-    """How many inputs a test tries."""
-    return int(os.environ.get("CKVD_EXAMPLES", default))
-
-
-def thorough(examples: int) -> hypothesis_settings:
-    """This many inputs for each test, the same ones in every run unless their number was asked for."""
-    return hypothesis_settings(
-        max_examples=examples,
-        deadline=None,
-        derandomize="CKVD_EXAMPLES" not in os.environ,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-
-
-def read(con: DuckDBPyConnection, call: str) -> list[Bar]:
-    """The bars of a call such as `ckvd_klines(...)`, in order of time, in the shape of `bar`."""
-    return con.sql(f"SELECT {FIELDS} FROM {call} ORDER BY open_time").fetchall()
-
-
-def bar(cells: Sequence[Any]) -> Bar:
-    """A row of an archive or a REST answer as `read` should give it: numbers as Python reads their text."""
-    opened, closed = int(cells[0]), int(cells[6])
-    if len(str(opened)) == len("1577836800000"):  # milliseconds, the last of which is whole
-        opened, closed = opened * 1000, closed * 1000 + 999
-    prices = [float(cell) for cell in cells[1:6]]
-    return (opened, *prices, closed, float(cells[7]), int(cells[8]), float(cells[9]), float(cells[10]))
-
-
-def bars(rows: Iterable[Sequence[Any]]) -> list[Bar]:
-    """Rows as `read` should give them."""
-    return [bar(row) for row in rows]
-
-
-def csv_rows(text: bytes) -> list[list[str]]:
-    """The rows of an archive's CSV, its header left out."""
-    lines = text.decode().splitlines()
-    return [line.split(",") for line in lines if not line.startswith("open_time")]
-
-
-def csv_text(rows: Iterable[Sequence[Any]], *, header: bool = False) -> bytes:
-    """Rows as an archive's CSV."""
-    lines = [HEADER] if header else []
-    return "".join(f"{line}\n" for line in [*lines, *(",".join(map(str, row)) for row in rows)]).encode()
-
-
-def zipped(name: str, text: bytes) -> bytes:
-    """One deflated file in a zip, as the archive has it."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(name, text)
-    return buffer.getvalue()
 
 
 class StandIn:

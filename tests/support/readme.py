@@ -1,6 +1,6 @@
 """Runs the sessions of README.md against the sandbox and puts what they print under them.
 
-`python -m tests.readme` (`make readme`) writes the page; `test_readme` holds that it is what it would write.
+`python -m tests.support.readme` (`make readme`) writes the page; `test_readme` holds that it is what it would write.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ckvd_sql.sandbox import Sandbox
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 
 _BLOCK = re.compile(r"^```(console|pycon)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

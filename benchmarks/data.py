@@ -26,7 +26,9 @@ import pyarrow.parquet as pq
 from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.bars import BAR_SCHEMA, INSTANT
-from ckvd_sql.market.series import DAY, INTERVALS, Market, Month, Series, day_of, day_start, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import DAY, Month, day_of, day_start
+from ckvd_sql.market.series import INTERVALS, Market, Series
 from ckvd_sql.sandbox.archive import checksum_text, zip_of
 from ckvd_sql.sandbox.bars import Bars, closes, joined
 from ckvd_sql.sandbox.history import closed_bars

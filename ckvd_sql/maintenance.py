@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from ckvd_sql.errors import CacheError, CkvdError
 from ckvd_sql.fetch.jobs import Job
 from ckvd_sql.fetch.session import Fetcher, outcome
-from ckvd_sql.market.bars import NO_BARS, opens
-from ckvd_sql.market.series import Month, moment_of
+from ckvd_sql.market.bars import NO_BARS, open_times
+from ckvd_sql.market.periods import Month, moment_of
 from ckvd_sql.sources.concurrency import together
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ckvd_sql.cache.dayfile import DayFile
-    from ckvd_sql.market.series import Period, Series
+    from ckvd_sql.market.periods import Period
+    from ckvd_sql.market.series import Series
     from ckvd_sql.scan.resolver import Resolver
 
 
@@ -122,8 +123,8 @@ def _bars(resolver: Resolver, series: Series, day: date) -> pa.RecordBatch:
 
 def _changed(before: pa.RecordBatch, after: pa.RecordBatch) -> tuple[datetime, ...]:
     """The open times of bars that one has and the other has not, or has otherwise."""
-    old = dict(zip(opens(before).tolist(), before.to_pylist(), strict=True))
-    new = dict(zip(opens(after).tolist(), after.to_pylist(), strict=True))
+    old = dict(zip(open_times(before).tolist(), before.to_pylist(), strict=True))
+    new = dict(zip(open_times(after).tolist(), after.to_pylist(), strict=True))
     return tuple(
         moment_of(instant) for instant in sorted(old.keys() | new.keys()) if old.get(instant) != new.get(instant)
     )
@@ -132,7 +133,7 @@ def _changed(before: pa.RecordBatch, after: pa.RecordBatch) -> tuple[datetime, .
 def _period(file: DayFile) -> Period:
     """What the archive covered that a day came from; for a day from REST, the day."""
     month = Month.of(file.day)
-    coarse_rest = file.provenance.source == "rest" and file.series.interval.coarse
+    coarse_rest = file.provenance.source == "rest" and file.series.interval.multi_day
     return month if coarse_rest or file.provenance.url.endswith(file.series.archive_path(month)) else file.day
 
 

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import environ
 
 from ckvd_sql.errors import SettingsError
-from ckvd_sql.market.series import Market, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.series import Market
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,8 +19,8 @@ import duckdb
 from duckdb.func import FunctionNullHandling
 
 from ckvd_sql.errors import CkvdError
+from ckvd_sql.market.parse import parse_market
 from ckvd_sql.market.query import parse_query
-from ckvd_sql.market.series import parse_market
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
 from ckvd_sql.tables.klines import klines_dataset

@@ -29,7 +29,7 @@ from hypothesis.errors import HypothesisWarning
 
 from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
-from ckvd_sql.market.series import DAY
+from ckvd_sql.market.periods import DAY
 from ckvd_sql.sandbox import Fault, Sandbox
 from tests import test_disk_and_neighbours as disk
 from tests import test_fuzz as fuzz

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ckvd_sql.errors import MalformedDataError
-from ckvd_sql.market.bars import BAR_SCHEMA, closes, opens, read_archive, read_rest
-from ckvd_sql.market.series import HOUR, INTERVALS, Market, Month, Period, Series, day_start
+from ckvd_sql.market.bars import BAR_SCHEMA, close_times, open_times
+from ckvd_sql.market.periods import HOUR, Month, Period, day_start
+from ckvd_sql.market.series import INTERVALS, Market, Series
+from ckvd_sql.sources.parse import read_archive, read_rest
 from tests.support.bars import HEADER, Row, bars
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def zipped(text: bytes, *names: str, method: int = zipfile.ZIP_DEFLATED) -> byte
 def values(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:
     """Bars in the shape of `tests.support.bars.bar`."""
     columns = {name: batch.column(name).to_pylist() for name in BAR_SCHEMA.names}
-    columns |= {"open_time": opens(batch).tolist(), "close_time": closes(batch).tolist()}
+    columns |= {"open_time": open_times(batch).tolist(), "close_time": close_times(batch).tolist()}
     return list(zip(*columns.values(), strict=True))
 
 

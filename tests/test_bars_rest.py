@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from ckvd_sql.errors import MalformedDataError
-from ckvd_sql.market.bars import NO_BARS, closed, read_bars, read_rest, within
-from ckvd_sql.market.series import DAY, HOUR
+from ckvd_sql.market.bars import NO_BARS, closed_rows, rows_between
+from ckvd_sql.market.periods import DAY, HOUR
+from ckvd_sql.sources.parse import read_bars, read_rest
 from tests.support.bars import bars
 from tests.test_bars import ROWS, START, row, values
 
@@ -75,12 +76,12 @@ def test_rest_rows_that_were_not_asked_for_are_refused(span: tuple[int, int]) ->
 
 def test_a_range_is_cut_half_open() -> None:
     batch = read_rest(json.dumps(ROWS).encode(), "x")
-    assert values(within(batch, START + HOUR, START + 3 * HOUR)) == bars(ROWS[1:3])
-    assert within(batch, START + HOUR + 1, START + HOUR + 1).num_rows == 0
-    assert within(batch, START + 3 * HOUR, START).num_rows == 0
+    assert values(rows_between(batch, START + HOUR, START + 3 * HOUR)) == bars(ROWS[1:3])
+    assert rows_between(batch, START + HOUR + 1, START + HOUR + 1).num_rows == 0
+    assert rows_between(batch, START + 3 * HOUR, START).num_rows == 0
 
 
 def test_a_bar_is_closed_once_its_close_time_has_passed() -> None:
     batch = read_rest(json.dumps(ROWS).encode(), "x")
-    assert closed(batch, START + 2 * HOUR - 1).num_rows == 1
-    assert closed(batch, START + 2 * HOUR).num_rows == 2
+    assert closed_rows(batch, START + 2 * HOUR - 1).num_rows == 1
+    assert closed_rows(batch, START + 2 * HOUR).num_rows == 2

@@ -20,7 +20,9 @@ from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import BAR_SCHEMA, NO_BARS
-from ckvd_sql.market.series import HOUR, INTERVALS, Market, Series, day_start, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import HOUR, day_start
+from ckvd_sql.market.series import INTERVALS, Market, Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,7 +29,7 @@ from ckvd_sql.cache.store import DayStore
 from ckvd_sql.cli.main import main
 from ckvd_sql.cli.sqltext import find_queries
 from ckvd_sql.cli.terminal import human_size
-from ckvd_sql.market.series import parse_time
+from ckvd_sql.market.parse import parse_time
 from ckvd_sql.sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:

@@ -38,11 +38,14 @@ import ckvd_sql
 from ckvd_sql import CacheError, CryptoKlineVisionData, Settings, maintenance
 from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
-from ckvd_sql.market.bars import BAR_SCHEMA, read_rest
-from ckvd_sql.market.series import DAY, INTERVALS, Market, Series, day_start, days_between, parse_time
+from ckvd_sql.market.bars import BAR_SCHEMA
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import DAY, day_start, days_between
+from ckvd_sql.market.series import INTERVALS, Market, Series
 from ckvd_sql.sandbox import Sandbox, market_bars
 from ckvd_sql.sandbox.faults import fault_from
 from ckvd_sql.scan.resolver import Resolver
+from ckvd_sql.sources.parse import read_rest
 from tests.support.bars import bars, read
 
 if TYPE_CHECKING:

@@ -12,7 +12,9 @@ import pytest
 
 import ckvd_sql
 from ckvd_sql import CacheError, CryptoKlineVisionData, OfflineError
-from ckvd_sql.market.series import INTERVALS, Month, Span, day_start, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import Month, Span, day_start
+from ckvd_sql.market.series import INTERVALS
 from ckvd_sql.sandbox import Fault
 from ckvd_sql.scan.plan import DayPlan, Origin, blocks, plan
 from tests.support.bars import read, series
@@ -79,7 +81,7 @@ def test_the_long_bar_that_is_forming_is_there_on_request_and_not_kept(
     bars = read(con, call)
     assert bars[:-1] == truth("BTCUSDT", interval, "2024-04-01", "2024-06-15T12:00:30")
     assert bars[-1][6] > parse_time("2024-06-15T12:00:30", "now")
-    forming = INTERVALS[interval].opens(INTERVALS[interval].slot(bars[-1][0]))
+    forming = INTERVALS[interval].open_time(INTERVALS[interval].slot(bars[-1][0]))
     assert str(date.fromtimestamp(forming / 1e6)) not in day_files(settings)  # noqa: DTZ012 (midnight UTC)
 
 

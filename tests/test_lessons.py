@@ -19,7 +19,8 @@ from pyarrow import dataset
 
 import ckvd_sql
 from ckvd_sql import CryptoKlineVisionData, InvalidSymbolError, OfflineError, RateLimitError
-from ckvd_sql.market.series import DAY, HOUR, Month, day_start, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import DAY, HOUR, Month, day_start
 from ckvd_sql.sandbox import Fault, Sandbox, market_bars
 from tests.support.bars import Bar, Row, bars, csv_text, read, series
 from tests.support.stand_in import StandIn

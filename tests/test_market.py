@@ -10,26 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckvd_sql.errors import InvalidIntervalError, InvalidMarketError, InvalidSymbolError, InvalidTimeError
-from ckvd_sql.market.series import (
+from ckvd_sql.market.parse import parse_interval, parse_market, parse_span, parse_symbol, parse_time
+from ckvd_sql.market.periods import (
     DAY,
     HOUR,
-    INTERVALS,
-    Market,
     Month,
-    Series,
     Span,
     consecutive,
     day_of,
     day_start,
+    format_days,
     instant_of,
     moment_of,
-    parse_interval,
-    parse_market,
-    parse_span,
-    parse_symbol,
-    parse_time,
-    spell_days,
 )
+from ckvd_sql.market.series import INTERVALS, Market, Series
 
 INSTANTS = st.integers(day_start(date(2009, 1, 1)), day_start(date(2099, 1, 1)))
 
@@ -122,16 +116,16 @@ def test_futures_have_no_seconds(market: Market) -> None:
 def test_every_instant_lies_in_one_slot_of_the_grid(instant: int, name: str) -> None:
     interval = INTERVALS[name]
     slot = interval.slot(instant)
-    assert interval.opens(slot) <= instant < interval.opens(slot + 1)
+    assert interval.open_time(slot) <= instant < interval.open_time(slot + 1)
 
 
 @given(INSTANTS, st.integers(0, 40 * DAY), st.sampled_from([name for name in INTERVALS if name != "1s"]))
 def test_slots_are_those_that_open_in_the_half_open_range(start: int, length: int, name: str) -> None:
     interval, end = INTERVALS[name], start + length
     slots = interval.slots(start, end)
-    assert all(start <= interval.opens(slot) < end for slot in (*slots[:1], *slots[-1:]))
-    assert interval.opens(slots.start - 1) < start
-    assert interval.opens(slots.stop) >= end
+    assert all(start <= interval.open_time(slot) < end for slot in (*slots[:1], *slots[-1:]))
+    assert interval.open_time(slots.start - 1) < start
+    assert interval.open_time(slots.stop) >= end
 
 
 def test_weeks_open_on_monday_months_on_the_first_and_three_days_in_their_phase() -> None:
@@ -224,7 +218,7 @@ def test_an_end_of_now_is_now_and_a_start_beyond_it_makes_the_range_empty() -> N
 )
 def test_a_range_touches_the_days_it_holds_an_instant_of(start: str, end: str, days: int) -> None:
     span = Span(parse_time(start, "start"), parse_time(end, "end"))
-    assert len(list(span.days(INTERVALS["1h"]))) == days
+    assert len(list(INTERVALS["1h"].days_in(span))) == days
 
 
 @pytest.mark.parametrize(
@@ -249,9 +243,9 @@ def test_no_two_series_share_a_key_even_where_file_names_ignore_case() -> None:
 def test_days_are_spelt_in_runs() -> None:
     days = [date(2024, 1, 1) + timedelta(days=n) for n in (4, 0, 1, 2, 6)]
     assert consecutive(days)[0] == (date(2024, 1, 1), date(2024, 1, 3))
-    assert spell_days(days) == "2024-01-01 to 2024-01-03, 2024-01-05, 2024-01-07"
+    assert format_days(days) == "2024-01-01 to 2024-01-03, 2024-01-05, 2024-01-07"
 
 
 def test_twelve_hours_divide_the_day() -> None:
-    opens = [INTERVALS["12h"].opens(slot) for slot in INTERVALS["12h"].slots(0, DAY)]
+    opens = [INTERVALS["12h"].open_time(slot) for slot in INTERVALS["12h"].slots(0, DAY)]
     assert opens == [0, 12 * HOUR]

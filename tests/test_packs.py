@@ -22,7 +22,8 @@ from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import BAR_SCHEMA
-from ckvd_sql.market.series import DAY, HOUR, INTERVALS, Market, Series, day_start, days_between
+from ckvd_sql.market.periods import DAY, HOUR, day_start, days_between
+from ckvd_sql.market.series import INTERVALS, Market, Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -19,20 +19,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from ckvd_sql.market.series import (
-    DAY,
-    HOUR,
-    INTERVALS,
-    MINUTE,
-    SECOND,
-    Market,
-    Month,
-    Period,
-    Series,
-    day_start,
-    parse_interval,
-    parse_time,
-)
+from ckvd_sql.market.parse import parse_interval, parse_time
+from ckvd_sql.market.periods import DAY, HOUR, MINUTE, SECOND, Month, Period, day_start
+from ckvd_sql.market.series import INTERVALS, Market, Series
 from ckvd_sql.sandbox import ANOMALIES, OUTAGES, SYMBOLS, Fault, Sandbox, market_bars, serve
 from ckvd_sql.sandbox.anomalies import MEMBERS, ROWS, TEXTS
 from ckvd_sql.sandbox.history import closed_bars
@@ -121,7 +110,7 @@ def added_up(parts: list[Row], interval: str) -> list[tuple[Any, ...]]:
         bars = list(group)
         sums = [sum(Decimal(bar[column]) for bar in bars) for column in (5, 7, 8, 9, 10)]
         high, low = max(Decimal(bar[2]) for bar in bars), min(Decimal(bar[3]) for bar in bars)
-        opened, closed = grid.opens(slot) // 1000, grid.opens(slot + 1) // 1000 - 1
+        opened, closed = grid.open_time(slot) // 1000, grid.open_time(slot + 1) // 1000 - 1
         out.append((opened, Decimal(bars[0][1]), high, low, Decimal(bars[-1][4]), closed, *sums))
     return out
 

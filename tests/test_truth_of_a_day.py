@@ -15,7 +15,8 @@ import pytest
 
 import ckvd_sql
 from ckvd_sql.maintenance import refresh, verify
-from ckvd_sql.market.series import HOUR, MINUTE, Month, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import HOUR, MINUTE, Month
 from ckvd_sql.sandbox import ANOMALIES, Fault, Sandbox, market_bars
 from ckvd_sql.sandbox.anomalies import RESTART, ROWS
 from ckvd_sql.scan.resolver import Resolver

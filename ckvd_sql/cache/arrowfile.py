@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from ckvd_sql.cache.directory import opened, stamp_of
-from ckvd_sql.market.bars import BAR_SCHEMA, opens
+from ckvd_sql.market.bars import BAR_SCHEMA, open_times
 
 #: What opening a file that is not as it should be may raise.
 UNREADABLE = (ValueError, KeyError, EOFError, OSError, TypeError, pa.ArrowException)
@@ -57,7 +57,7 @@ class SealedBars:
         """Hold the values too against what was written. Raises `ValueError`."""
         if self.said[b"ckvd.body"].decode() != body_hash(self.bars):
             raise ValueError("its bars are not those that were written")
-        times = opens(self.bars)
+        times = open_times(self.bars)
         if not (times[1:] > times[:-1]).all():
             raise ValueError("its bars are not in order")
 

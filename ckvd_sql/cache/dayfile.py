@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from ckvd_sql.cache.arrowfile import UNREADABLE, SealedBars, seal, unseal
 from ckvd_sql.errors import CacheError
-from ckvd_sql.market.bars import opens
-from ckvd_sql.market.series import DAY, day_start, moment_of, parse_time
+from ckvd_sql.market.bars import open_times
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import DAY, day_start, moment_of
 
 if TYPE_CHECKING:
     from datetime import date
@@ -98,7 +99,7 @@ def read(path: str, series: Series, day: date) -> SealedBars:
         wanted = (FORMAT, series.key, str(day))
         if said != wanted:
             raise ValueError(f"it says it is {' '.join(said).strip() or 'nothing'}, not {' '.join(wanted)}")
-        times, begin = opens(found.bars), day_start(day)
+        times, begin = open_times(found.bars), day_start(day)
         if len(times) and not begin <= times[0] <= times[-1] < begin + DAY:
             raise ValueError("its bars are of another day")
     except FileNotFoundError:

@@ -14,13 +14,13 @@ import os
 import stat
 import time
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ckvd_sql.market.series import EPOCH
+from ckvd_sql.market.periods import day_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,16 +54,6 @@ class Look:
         """Where the days from `first` to `last`, both included, are among all."""
         begin, end = self.numbers.searchsorted((first, last + 1))
         return slice(int(begin), int(end))
-
-
-def number_of(day: date) -> int:
-    """A day as days since the epoch."""
-    return (day - EPOCH).days
-
-
-def date_of(number: int) -> date:
-    """The day, from days since the epoch."""
-    return EPOCH + timedelta(days=number)
 
 
 def changed_at(folder: str) -> int:
@@ -147,4 +137,4 @@ def _day_numbers(names: Iterable[str]) -> Iterable[int]:
     for name in names:
         if name.endswith(SUFFIX) and len(name) == len("2024-01-01") + len(SUFFIX):
             with contextlib.suppress(ValueError):
-                yield number_of(date.fromisoformat(name[: -len(SUFFIX)]))
+                yield day_number(date.fromisoformat(name[: -len(SUFFIX)]))

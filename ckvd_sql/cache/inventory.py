@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
-from ckvd_sql.cache.directory import HASHED, hashed, number_of
+from ckvd_sql.cache.directory import HASHED, hashed
 from ckvd_sql.market.bars import INSTANT
+from ckvd_sql.market.periods import day_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +38,7 @@ def of_files(files: Iterable[DayFile]) -> pa.Table:
     """The inventory of some day files."""
     rows = [
         {
-            **dict(zip(_STAMP, (number_of(file.day), *file.stamp), strict=True)),
+            **dict(zip(_STAMP, (day_number(file.day), *file.stamp), strict=True)),
             "rows": file.rows,
             "source": file.provenance.source,
             "url": file.provenance.url,

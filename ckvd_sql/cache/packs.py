@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from ckvd_sql.cache.arrowfile import UNREADABLE, seal, unseal
-from ckvd_sql.cache.directory import date_of, number_of
-from ckvd_sql.market.bars import opens, within
-from ckvd_sql.market.series import DAY, HOUR, SECOND, Month
+from ckvd_sql.market.bars import open_times, rows_between
+from ckvd_sql.market.periods import DAY, HOUR, SECOND, Month, day_number, numbered_day
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +55,7 @@ class Pack:
         """The bars of some of the days, without a copy."""
         if first <= self.first and self.last <= last:
             return self.bars
-        return within(self.bars, first * DAY, (last + 1) * DAY)
+        return rows_between(self.bars, first * DAY, (last + 1) * DAY)
 
 
 def periods(interval: Interval, first: int, last: int) -> Iterator[Period | None]:
@@ -66,12 +65,12 @@ def periods(interval: Interval, first: int, last: int) -> Iterator[Period | None
         return
     yearly = interval.step is None or interval.step >= HOUR
     while first <= last:
-        day = date_of(first)
+        day = numbered_day(first)
         begin = date(day.year, 1, 1) if yearly else day.replace(day=1)
         following = date(day.year + 1, 1, 1) if yearly else Month.of(day).next.first
         name = str(day.year) if yearly else str(Month.of(day))
-        yield Period(name, number_of(begin), number_of(following - timedelta(days=1)))
-        first = number_of(following)
+        yield Period(name, day_number(begin), day_number(following - timedelta(days=1)))
+        first = day_number(following)
 
 
 def encode(series: Series, days: list[pa.RecordBatch], stamps: Stamps) -> list[bytes]:
@@ -88,7 +87,7 @@ def read(path: str, series: Series, period: Period) -> tuple[Pack, str] | None:
         found = unseal(path)
         said = [found.said[name].decode() for name in _NAMES]
         first, last = int(said[2]), int(said[3])
-        times = opens(found.bars)
+        times = open_times(found.bars)
         fits = period.first <= first <= last <= period.last
         if said[:2] != [FORMAT, series.key] or not fits:
             return None

@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 
 from ckvd_sql.cache import dayfile, inventory, packs
-from ckvd_sql.cache.directory import SUFFIX, Look, by_files, date_of, number_of, spelled, whole_file
+from ckvd_sql.cache.directory import SUFFIX, Look, by_files, spelled, whole_file
 from ckvd_sql.errors import CacheError
-from ckvd_sql.market.bars import join
+from ckvd_sql.market.bars import join_days
+from ckvd_sql.market.periods import day_number, numbered_day
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -81,19 +82,19 @@ class Snapshot:
     @functools.cached_property
     def days(self) -> frozenset[date]:
         """The days that have a file."""
-        return frozenset(map(date_of, self._look.numbers.tolist()))
+        return frozenset(map(numbered_day, self._look.numbers.tolist()))
 
     def holds(self, first: date, last: date) -> bool:
         """Whether every day that opens a bar from `first` to `last`, both included, is here."""
-        if not self._series.interval.coarse:
-            begin, end = number_of(first), number_of(last)
+        if not self._series.interval.multi_day:
+            begin, end = day_number(first), day_number(last)
             here = self._look.between(begin, end)
             return bool(here.stop - here.start == end - begin + 1)
         return self.days.issuperset(self._series.interval.open_days(first, last))
 
     def read(self, day: date) -> pa.RecordBatch:
         """A day's bars. Raises as `dayfile.read`."""
-        number = number_of(day)
+        number = day_number(day)
         if not self._numbers(number, number):
             raise FileNotFoundError(self._path(day))
         (period,) = packs.periods(self._series.interval, number, number)
@@ -106,12 +107,12 @@ class Snapshot:
         if known is None:
             if len(self._stretches) >= _STRETCHES:
                 self._stretches.clear()
-            known = self._stretches[first, last] = self._stretch(number_of(first), number_of(last))
+            known = self._stretches[first, last] = self._stretch(day_number(first), day_number(last))
         return known
 
     def check_pack(self, day: date) -> None:
         """Hold a day's bars in its pack, if it is in one, against its file. A pack that has others is deleted."""
-        number = number_of(day)
+        number = day_number(day)
         (period,) = packs.periods(self._series.interval, number, number)
         pack = self._pack(period, look=True) if period else None
         if period and pack and pack.has(number) and not pack.days(number, number).equals(self._open(number).bars):
@@ -126,11 +127,11 @@ class Snapshot:
 
         The others are logged.
         """
-        wanted = np.array([number_of(day) for day in days], dtype=np.int64)
+        wanted = np.array([day_number(day) for day in days], dtype=np.int64)
         known = self._kept_inventory() if self._inventory is None else self._inventory
         new = []
         for number in np.setdiff1d(wanted, known.column("number").to_numpy()).tolist():
-            day = date_of(number)
+            day = numbered_day(number)
             try:
                 new.append(dayfile.describe(self._path(day), self._series, day))
             except (FileNotFoundError, CacheError) as error:
@@ -178,7 +179,7 @@ class Snapshot:
 
     def _joined(self, numbers: list[int]) -> list[pa.RecordBatch]:
         days = [self._read(one) for one in numbers]
-        bars = join(days)
+        bars = join_days(days)
         if len(bars) < len(days):
             self._disk.hold(0, sum(one.nbytes for one in bars))
         return bars
@@ -196,7 +197,7 @@ class Snapshot:
         return bars
 
     def _open(self, number: int) -> SealedBars:
-        day = date_of(number)
+        day = numbered_day(number)
         return dayfile.read(self._path(day), self._series, day)
 
     def _path(self, day: date) -> str:
@@ -255,7 +256,7 @@ class Snapshot:
         if read_back and packs.is_of(*read_back, stamps):  # and not what another process has put there meanwhile
             self._disk.hold(1, 0)
             self._packs[period.name] = read_back[0]
-        elif len(joined := join(days)) == 1:
+        elif len(joined := join_days(days)) == 1:
             self._disk.hold(0, joined[0].nbytes)
             self._packs[period.name] = packs.Pack(numbers[0], numbers[-1], joined[0])
         return self._packs.get(period.name)

@@ -22,7 +22,9 @@ from ckvd_sql.cache import dayfile
 from ckvd_sql.cache.directory import SUFFIX, Look, by_names, changed_at, read_back, whole_file
 from ckvd_sql.cache.snapshot import DERIVED, LOOK, Disk, Snapshot
 from ckvd_sql.errors import CacheError
-from ckvd_sql.market.series import INTERVALS, PROVIDER, Market, Month, Series, moment_of, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import Month, moment_of
+from ckvd_sql.market.series import INTERVALS, PROVIDER, Market, Series
 
 if TYPE_CHECKING:
     # At run time filelock, and asyncio with it, is loaded by who writes: most scans only read.
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
     from ckvd_sql.cache.dayfile import DayFile, Provenance
-    from ckvd_sql.market.series import Period
+    from ckvd_sql.market.periods import Period
 
 _LOCKS = 256  # lock files are shared by hash, so that their number stays bounded
 _WRITE_LOCKS = 32

@@ -155,13 +155,13 @@ def _need_folder(folder: Path) -> None:
 
 def _tell_failures(report: FetchReport) -> None:
     """A line for each error of a symbol, with all its days."""
-    from ckvd_sql.market.series import spell_days
+    from ckvd_sql.market.periods import format_days
 
     reasons: defaultdict[tuple[str, str], list[date]] = defaultdict(list)
     for day in report.failed:
         reasons[day.symbol, day.error.sentence if day.error else ""].append(day.date)
     for (symbol, sentence), days in reasons.items():
-        click.echo(f"failed: {symbol} {spell_days(days)}: {sentence}", err=True)
+        click.echo(f"failed: {symbol} {format_days(days)}: {sentence}", err=True)
 
 
 def _planned(asked: dict[str, Any], settings: Settings) -> dict[str, list[DayPlan]]:
@@ -233,7 +233,8 @@ def sandbox(port: int, now: str | None, replay: str | None, latency: float) -> N
     Example:
       ckvd sandbox --port 8420 --now 2024-06-15T12:00:00
     """
-    from ckvd_sql.market.series import moment_of, parse_time
+    from ckvd_sql.market.parse import parse_time
+    from ckvd_sql.market.periods import moment_of
     from ckvd_sql.sandbox import serve
 
     moment = None if now is None else moment_of(parse_time(now, "now")).isoformat()

@@ -17,9 +17,9 @@ import pyarrow as pa
 from ckvd_sql.errors import CacheError, ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
 from ckvd_sql.fetch.jobs import DayBars, first_of_job
 from ckvd_sql.fetch.persist import Keeper
-from ckvd_sql.market.bars import NO_BARS, closes, opens, split
+from ckvd_sql.market.bars import NO_BARS, close_times, open_times, split_days
 from ckvd_sql.market.gaps import gaps_of_day
-from ckvd_sql.market.series import DAY, consecutive, day_start
+from ckvd_sql.market.periods import DAY, consecutive, day_start
 from ckvd_sql.sources.concurrency import together
 from ckvd_sql.sources.rest import PAGE, DelistedError
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from ckvd_sql.cache.store import DayStore
     from ckvd_sql.fetch.jobs import Job
     from ckvd_sql.market.gaps import Gap
-    from ckvd_sql.market.series import Month, Period, Series
+    from ckvd_sql.market.periods import Month, Period
+    from ckvd_sql.market.series import Series
     from ckvd_sql.settings import Settings
     from ckvd_sql.sources.concurrency import Hands
     from ckvd_sql.sources.rest import Rest
@@ -93,7 +94,7 @@ class Failover:
             if job.monthly and not got:
                 got |= await self._from_monthly(job)
                 got |= await self._before_listing(job, got)
-            if not job.series.interval.coarse:
+            if not job.series.interval.multi_day:
                 got |= await self._from_daily(job, got)
             got |= await self._before_listing(job, got)
             got |= await self._from_rest(job, [day for day in job.days if day not in got])
@@ -182,8 +183,8 @@ class Failover:
                 "%s: %s has gaps that can't be held against REST now, so it is not kept: %s", series, day, error
             )
             return "unchecked"
-        here = opens(bars)
-        return "torn" if any(not np.isin(opens(found), here).all() for found in asked) else "confirmed"
+        here = open_times(bars)
+        return "torn" if any(not np.isin(open_times(found), here).all() for found in asked) else "confirmed"
 
     # What is known of a series.
 
@@ -247,7 +248,7 @@ class Failover:
         if self._rest_down:
             return await self._despite_checksum(job, days, self._rest_down)
         # Long bars may open on days off the grid that is known, so their whole stretch is asked for.
-        runs = [(min(days), max(days))] if job.series.interval.coarse else consecutive(days)
+        runs = [(min(days), max(days))] if job.series.interval.multi_day else consecutive(days)
         try:
             found = await together(self._run(job.series, first, last, days) for first, last in runs)
         except ProviderUnavailableError as error:
@@ -262,7 +263,7 @@ class Failover:
 
     async def _run(self, series: Series, first: date, last: date, wanted: list[date]) -> dict[date, DayBars]:
         start, end = day_start(first), min(day_start(last) + DAY, self._now)
-        by_day = split(self._settled(await self._rest.klines(series, start, end)))
+        by_day = split_days(self._settled(await self._rest.klines(series, start, end)))
         days = sorted(by_day.keys() | {day for day in wanted if first <= day <= last})
         origin = self._keeper.exchange(series)
         return await self._hands.do(
@@ -277,7 +278,7 @@ class Failover:
 
     def _settled(self, bars: pa.RecordBatch) -> pa.RecordBatch:
         """Without the bars that only a clock ahead of the exchange's takes for closed."""
-        now, times = self._exchange_now(), closes(bars)
+        now, times = self._exchange_now(), close_times(bars)
         return bars if now == self._now else bars.filter(pa.array((times < now) | (times >= self._now)))
 
     def _failure(self, job: Job, day: date) -> ProviderError | None:

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ckvd_sql.market.series import Month, Series
+    from ckvd_sql.market.periods import Month
+    from ckvd_sql.market.series import Series
 
 #: Days without a monthly archive are fetched in jobs of this many, aligned in their month: callers with different
 #: ranges then still wait for each other instead of fetching a day twice.

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from ckvd_sql.cache.store import DayStore
     from ckvd_sql.fetch.jobs import DayBars, Job
-    from ckvd_sql.market.series import Market, Month
+    from ckvd_sql.market.periods import Month
+    from ckvd_sql.market.series import Market
     from ckvd_sql.settings import Settings
     from ckvd_sql.sources.rest import Symbol
 

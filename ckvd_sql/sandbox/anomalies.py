@@ -13,7 +13,7 @@ import zipfile
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ckvd_sql.market.series import DAY, HOUR, MINUTE
+from ckvd_sql.market.periods import DAY, HOUR, MINUTE
 from ckvd_sql.sandbox.archive import HEADER, Asset, checksum_text, parse_path
 from ckvd_sql.sandbox.rest import Window
 

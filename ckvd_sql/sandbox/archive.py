@@ -15,21 +15,9 @@ from functools import lru_cache
 from itertools import pairwise
 
 from ckvd_sql.errors import InvalidArgumentError
-from ckvd_sql.market.series import (
-    DAY,
-    HOUR,
-    MINUTE,
-    SECOND,
-    Interval,
-    Market,
-    Month,
-    Period,
-    Series,
-    day_of,
-    day_start,
-    parse_interval,
-    parse_symbol,
-)
+from ckvd_sql.market.parse import parse_interval, parse_symbol
+from ckvd_sql.market.periods import DAY, HOUR, MINUTE, SECOND, Month, Period, day_of, day_start
+from ckvd_sql.market.series import Interval, Market, Series
 from ckvd_sql.sandbox.bars import csv_text
 from ckvd_sql.sandbox.history import closed_bars
 from ckvd_sql.sandbox.symbols import listing_of
@@ -83,7 +71,7 @@ def parse_path(path: str) -> tuple[Series, Period] | None:
     period = _period(match["file"].removeprefix(f"{series.symbol}-{series.interval.name}-"))
     if period is None or series.archive_path(period) != path:
         return None
-    if series.interval.coarse and not isinstance(period, Month):
+    if series.interval.multi_day and not isinstance(period, Month):
         return None
     return series, period
 
@@ -111,7 +99,7 @@ def published_at(market: Market, interval: Interval, period: Period) -> int:
     start, end = bounds(period)
     delay = _MONTHLY_DELAY if isinstance(period, Month) else _DAILY_DELAY[market]
     slots = interval.slots(start, end)
-    closed = interval.opens(slots[-1] + 1) if slots else end
+    closed = interval.open_time(slots[-1] + 1) if slots else end
     return max(end + delay, closed + _DAILY_DELAY[market])
 
 
@@ -134,7 +122,7 @@ def _made(series: Series, period: Period) -> bytes | None:
     start, end = bounds(period)
     published = published_at(series.market, series.interval, period)
     # Text is made day by day: a month of 1s bars at once would need a gigabyte.
-    cuts = [start, end] if series.interval.coarse else [*range(start, end, DAY), end]
+    cuts = [start, end] if series.interval.multi_day else [*range(start, end, DAY), end]
     texts = [
         csv_text(closed_bars(listing, series.interval, since, until, published), listing, series.interval)
         for since, until in pairwise(cuts)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ckvd_sql.market.series import Interval, Market, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.series import Interval, Market
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +75,7 @@ class Bars:
         else:
             slots = (self.opens - interval.phase) // interval.step
         starts = np.append(0, np.flatnonzero(np.diff(slots)) + 1).astype(np.int64)
-        opens = [interval.opens(int(slot)) for slot in slots[starts]]
+        opens = [interval.open_time(int(slot)) for slot in slots[starts]]
         return self.combine(starts, np.array(opens, dtype=np.int64))
 
 
@@ -96,7 +97,7 @@ def closes(bars: Bars, interval: Interval) -> Ints:
     """The instants at which the next bars may open."""
     if interval.step is not None:
         return bars.opens + interval.step
-    return np.array([interval.opens(interval.slot(int(one)) + 1) for one in bars.opens], dtype=np.int64)
+    return np.array([interval.open_time(interval.slot(int(one)) + 1) for one in bars.opens], dtype=np.int64)
 
 
 def csv_text(bars: Bars, listing: Listing, interval: Interval) -> bytes:

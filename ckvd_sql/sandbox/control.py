@@ -11,7 +11,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from ckvd_sql.market.series import moment_of
+from ckvd_sql.market.periods import moment_of
 from ckvd_sql.sandbox.answer import Answer, json_answer
 from ckvd_sql.sandbox.faults import fault_from
 

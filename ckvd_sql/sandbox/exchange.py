@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
-from ckvd_sql.market.series import Market, moment_of, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import moment_of
 from ckvd_sql.sandbox import rest
 from ckvd_sql.sandbox.anomalies import Anomalous
 from ckvd_sql.sandbox.answer import Answer, no_such_key
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from ckvd_sql.market.series import Series
+    from ckvd_sql.market.series import Market, Series
     from ckvd_sql.sandbox.archive import Asset
 
 _REMEMBERED = 100_000

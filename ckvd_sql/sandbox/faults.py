@@ -11,7 +11,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ckvd_sql.market.series import Market, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.series import Market
 from ckvd_sql.sandbox.anomalies import ANOMALIES
 from ckvd_sql.sandbox.answer import Answer
 from ckvd_sql.sandbox.rest import PREFIXES

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ckvd_sql.market.series import DAY, INTERVALS, MINUTE, SECOND, Interval, Series, day_of, day_start
+from ckvd_sql.market.periods import DAY, MINUTE, SECOND, day_of, day_start
+from ckvd_sql.market.series import INTERVALS, Interval, Series
 from ckvd_sql.sandbox.bars import Bars, closes, joined, json_text
 from ckvd_sql.sandbox.symbols import Listing, listing_of
 from ckvd_sql.sandbox.synthetic import minutes, refine
@@ -71,7 +72,7 @@ def _day(listing: Listing, day: date, interval: Interval, now: int) -> Bars:
     step = interval.step
     if step == SECOND:
         return _seconds_until(listing, day, now)
-    part = _ONE_DAY if interval.coarse else interval
+    part = _ONE_DAY if interval.multi_day else interval
     if day_start(day) + DAY > now:
         return _minutes_until(listing, day, now).to(part)
     if part == _ONE_DAY:
@@ -81,16 +82,16 @@ def _day(listing: Listing, day: date, interval: Interval, now: int) -> Bars:
 
 def bars_between(listing: Listing, interval: Interval, start: int, end: int, now: int) -> Bars:
     """The bars that open in `[start, end)` as of `now`, the one still forming included."""
-    start = max(start, interval.opens(interval.slot(listing.listed)))
+    start = max(start, interval.open_time(interval.slot(listing.listed)))
     end = min(end, now + 1, now + 1 if listing.delisted is None else listing.delisted)
     slots = interval.slots(start, end)
     if not slots:
         return joined([])
-    first = day_of(interval.opens(slots[0]))
-    last = day_of(min(interval.opens(slots[-1] + 1) - 1, now))
+    first = day_of(interval.open_time(slots[0]))
+    last = day_of(min(interval.open_time(slots[-1] + 1) - 1, now))
     days = _ONE_DAY.open_days(max(first, day_of(listing.listed)), last)
     parts = joined([part for part in (_day(listing, day, interval, now) for day in days) if len(part)])
-    return (parts.to(interval) if interval.coarse else parts).between(start, end)
+    return (parts.to(interval) if interval.multi_day else parts).between(start, end)
 
 
 def closed_bars(listing: Listing, interval: Interval, start: int, end: int, now: int) -> Bars:
@@ -107,14 +108,14 @@ def rows_between(
 
     Goes through the range piece by piece, for outages make pieces shorter and a range can be years long.
     """
-    start = max(start, interval.opens(interval.slot(listing.listed)))
+    start = max(start, interval.open_time(interval.slot(listing.listed)))
     end = min(end, now + 1, now + 1 if listing.delisted is None else listing.delisted)
     slots = interval.slots(start, end)
     parts: list[Bars] = []
     left = limit
     while slots and left > 0:
         piece, slots = (slots[-left:], slots[:-left]) if newest else (slots[:left], slots[left:])
-        found = bars_between(listing, interval, interval.opens(piece[0]), interval.opens(piece[-1]) + 1, now)
+        found = bars_between(listing, interval, interval.open_time(piece[0]), interval.open_time(piece[-1]) + 1, now)
         parts.append(found)
         left -= len(found)
     return joined(parts[::-1] if newest else parts)

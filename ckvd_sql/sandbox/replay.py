@@ -11,7 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ckvd_sql.market.series import Interval, Market, Month, Period, Series
+from ckvd_sql.market.periods import Month, Period
+from ckvd_sql.market.series import Interval, Market, Series
 from ckvd_sql.sandbox.archive import Asset, bounds, parse_path
 from ckvd_sql.sandbox.symbols import Listing
 

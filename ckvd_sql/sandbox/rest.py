@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ckvd_sql.errors import InvalidIntervalError
-from ckvd_sql.market.series import DAY, Market, Series, parse_interval
+from ckvd_sql.market.parse import parse_interval
+from ckvd_sql.market.periods import DAY
+from ckvd_sql.market.series import Market, Series
 from ckvd_sql.sandbox.answer import Answer, error_answer, json_answer
 from ckvd_sql.sandbox.limits import BUDGETS
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
-from ckvd_sql.market.series import Market, moment_of
+from ckvd_sql.market.periods import moment_of
+from ckvd_sql.market.series import Market
 from ckvd_sql.sandbox.answer import Answer
 from ckvd_sql.sandbox.control import PREFIX, control
 from ckvd_sql.sandbox.exchange import Exchange, Request

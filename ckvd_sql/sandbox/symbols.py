@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ckvd_sql.market.series import Market, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.series import Market
 
 
 def _at(text: str) -> int:

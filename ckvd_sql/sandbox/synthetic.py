@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ckvd_sql.market.series import DAY, EPOCH, MINUTE, SECOND, Market, day_of, day_start, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import DAY, EPOCH, MINUTE, SECOND, day_of, day_start
+from ckvd_sql.market.series import Market
 from ckvd_sql.sandbox.bars import (
     CLOSE,
     FIELDS,

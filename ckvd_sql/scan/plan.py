@@ -12,13 +12,14 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ckvd_sql.fetch.jobs import Job, first_of_job
-from ckvd_sql.market.series import DAY, SECOND, Month, day_start
+from ckvd_sql.market.periods import DAY, SECOND, Month, day_start
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
     from datetime import date
 
-    from ckvd_sql.market.series import Series, Span
+    from ckvd_sql.market.periods import Span
+    from ckvd_sql.market.series import Series
 
 
 class Origin(StrEnum):
@@ -51,7 +52,7 @@ class Block:
         """Every day of the block; on a stretch there may be days in the cache that the grid does not have."""
         if self.stretch is None:
             return list(self.days)
-        return sorted({*self.stretch.days(self.series.interval), *filter(self.stretch.touches, cached)})
+        return sorted({*self.series.interval.days_in(self.stretch), *filter(self.stretch.touches, cached)})
 
 
 def plan(
@@ -74,8 +75,8 @@ def plan(
         first_open: The open time of the series' first bar, where it is known.
     """
     interval = series.interval
-    days = set(span.days(interval))
-    if interval.coarse:  # a long bar may open on a day that the known grid does not have
+    days = set(interval.days_in(span))
+    if interval.multi_day:  # a long bar may open on a day that the known grid does not have
         days |= {day for day in cached if span.start - DAY < day_start(day) < span.end}
     return [
         DayPlan(day, origin)
@@ -95,7 +96,7 @@ def _origin(
         return Origin.UNLISTED
     if closed_at <= now:
         month_over = day_start(Month.of(day).next.first) <= now
-        return Origin.VISION if month_over or not series.interval.coarse else Origin.REST
+        return Origin.VISION if month_over or not series.interval.multi_day else Origin.REST
     first_close = series.interval.first_close(day)
     return Origin.REST if include_open or (first_close is not None and first_close <= now) else None
 
@@ -110,7 +111,7 @@ def blocks(series: Series, days: Iterable[DayPlan]) -> Iterator[Block]:
     for month, planned in groupby(days, key=lambda one: Month.of(one.day)):
         of_month = list(planned)
         in_one = series.interval.step != SECOND and _whole_month_lacks(month, of_month)
-        if series.interval.coarse or in_one:
+        if series.interval.multi_day or in_one:
             yield _month_block(series, month, of_month)
             continue
         for (origin, _), run in groupby(of_month, key=_together):

@@ -19,7 +19,7 @@ import pyarrow.dataset as ds
 from pyarrow import fs
 
 from ckvd_sql.market.bars import INSTANT
-from ckvd_sql.market.series import DAY, Month, day_start
+from ckvd_sql.market.periods import DAY, Month, day_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence

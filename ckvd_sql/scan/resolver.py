@@ -18,8 +18,8 @@ from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError, CkvdError, OfflineError, ProviderUnavailableError
 from ckvd_sql.fetch.jobs import DAYS_A_JOB, DayBars, Job
 from ckvd_sql.fetch.session import Fetcher, outcome
-from ckvd_sql.market.bars import closed, within
-from ckvd_sql.market.series import DAY, HOUR, Month, Span, consecutive, day_of, day_start, days_between, spell_days
+from ckvd_sql.market.bars import closed_rows, rows_between
+from ckvd_sql.market.periods import DAY, HOUR, Month, Span, consecutive, day_of, day_start, days_between, format_days
 from ckvd_sql.scan.plan import Block, DayPlan, blocks, plan
 from ckvd_sql.scan.pruning import Cover
 
@@ -142,7 +142,7 @@ class Resolver:
             if whole or in_one(year):
                 yield Block(series, stretch=year)
                 continue
-            parts = [year.within(month.span) for month in year.months()]
+            parts = [year.intersect(month.span) for month in year.months()]
             for together, run in groupby(parts, key=in_one):
                 if together:
                     months = list(run)
@@ -172,12 +172,12 @@ class Resolver:
     def _in_stretches(self, block: Block, span: Span, now: int, pruning: Pruning | None) -> Iterator[Block]:
         """A block without a job as stretches of the days that the filter keeps whole, and the others as they are."""
         series = block.series
-        if block.job or series.interval.coarse:
+        if block.job or series.interval.multi_day:
             yield block
             return
         for whole, run in groupby(block.days, key=lambda day: pruning is None or pruning.covers(series, day)):
             for first, last in consecutive(run):
-                stretch = Span(day_start(first), day_start(last) + DAY).within(span)
+                stretch = Span(day_start(first), day_start(last) + DAY).intersect(span)
                 if whole and self._here(self.store.snapshot(series), series, stretch, now):
                     yield Block(series, stretch=stretch)
                 else:
@@ -186,7 +186,7 @@ class Resolver:
     def _here(self, snapshot: Snapshot, series: Series, span: Span, now: int) -> bool:
         """Whether every bar of a range is closed and in the cache; one off the grid may close later than the grid's."""
         last = day_of(span.end - 1)
-        closed_at = day_start(last) + DAY + (_LONGEST_BAR if series.interval.coarse else 0)
+        closed_at = day_start(last) + DAY + (_LONGEST_BAR if series.interval.multi_day else 0)
         return closed_at <= now and snapshot.holds(day_of(span.start), last)
 
     def _stretch(self, series: Series, span: Span) -> list[pa.RecordBatch] | None:
@@ -201,7 +201,7 @@ class Resolver:
             return None
         if span.start == day_start(first) and span.end == day_start(last) + DAY:
             return bars
-        return [within(one, span.start, span.end) for one in bars]
+        return [rows_between(one, span.start, span.end) for one in bars]
 
     def _read(
         self, block: Block, got: dict[date, DayBars], fetcher: Fetcher, fail: Callable[[Job, CkvdError], None]
@@ -223,7 +223,7 @@ class Resolver:
                     self.store.set_aside(block.series, day)
                     unread.append(day)
         for month, lacking in groupby(unread, key=Month.of):
-            job = Job(block.series, month, archived=tuple(lacking), monthly=block.series.interval.coarse)
+            job = Job(block.series, month, archived=tuple(lacking), monthly=block.series.interval.multi_day)
             try:
                 fetched: dict[date, DayBars] = outcome(fetcher.start(job))
                 got |= {day: fetched[day] for day in job.days}
@@ -265,10 +265,10 @@ class Resolver:
         begin = day_start(day.day)
         if query.span.start <= begin and begin + DAY <= query.span.end:
             return day
-        return replace(day, bars=within(day.bars, query.span.start, query.span.end))
+        return replace(day, bars=rows_between(day.bars, query.span.start, query.span.end))
 
     def _closed(self, query: Query, day: DayBars) -> DayBars:
-        return day if query.include_open else replace(day, bars=closed(day.bars, query.now))
+        return day if query.include_open else replace(day, bars=closed_rows(day.bars, query.now))
 
 
 def _naming(error: CkvdError, failed: Job, work: list[Block]) -> CkvdError:
@@ -276,9 +276,9 @@ def _naming(error: CkvdError, failed: Job, work: list[Block]) -> CkvdError:
     lacking = [day for block in work if block.job and block.series == failed.series for day in block.job.days]
     days = [day for day in lacking if day >= failed.days[0]]
     if isinstance(error, ProviderUnavailableError):
-        message = f"{error}; days of {failed.series} that lack: {spell_days(days)}"
+        message = f"{error}; days of {failed.series} that lack: {format_days(days)}"
         return ProviderUnavailableError(message, url=error.url, status=error.status, days=days)
     if isinstance(error, OfflineError):
-        message = f"the network is switched off (CKVD_OFFLINE); days of {failed.series} that lack: {spell_days(days)}"
+        message = f"the network is switched off (CKVD_OFFLINE); days of {failed.series} that lack: {format_days(days)}"
         return OfflineError(message, days)
     return error

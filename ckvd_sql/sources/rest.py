@@ -28,9 +28,11 @@ from ckvd_sql.errors import (
     ProviderUnavailableError,
     RateLimitError,
 )
-from ckvd_sql.market.bars import BAR_SCHEMA, NO_BARS, opens, read_bars
-from ckvd_sql.market.series import DAY, INTERVALS, Market, Series, instant_of, moment_of
+from ckvd_sql.market.bars import BAR_SCHEMA, NO_BARS, open_times
+from ckvd_sql.market.periods import DAY, instant_of, moment_of
+from ckvd_sql.market.series import INTERVALS, Market, Series
 from ckvd_sql.sources.concurrency import retrying, together
+from ckvd_sql.sources.parse import read_bars
 from ckvd_sql.sources.weight import WeightBudget
 
 if TYPE_CHECKING:
@@ -136,7 +138,7 @@ class Rest:
         page = PAGE - 2
         if series.market is Market.CM:
             page = min(page, _CM_WINDOW // (series.interval.step or 31 * DAY))
-        bounds = [start, *(series.interval.opens(slot) for slot in slots[page::page]), end]
+        bounds = [start, *(series.interval.open_time(slot) for slot in slots[page::page]), end]
         pages = await together(self._page(series, first, last) for first, last in pairwise(bounds))
         return _joined(pages)
 
@@ -144,16 +146,16 @@ class Rest:
         """The open time of the series' first bar ever, or None where the exchange has no bar. Raises as `klines`."""
         if series.market is not Market.CM:
             bars, _ = await self._klines(series, 0, self._settings.clock() + DAY, limit=1)
-            return int(opens(bars)[0]) if bars.num_rows else None
+            return int(open_times(bars)[0]) if bars.num_rows else None
         daily = Series(series.market, series.symbol, INTERVALS["1d"])
         now = self._settings.clock()
         for start in range(_CM_FIRST, now, _CM_WINDOW):
             bars = await self._page(daily, start, min(start + _CM_WINDOW, now))
             if bars.num_rows:
-                day = int(opens(bars)[0])
+                day = int(open_times(bars)[0])
                 slot = series.interval.slot(day)  # a longer bar may have opened before its first day of trade
-                exact = await self.klines(series, series.interval.opens(slot), day + DAY)
-                return int(opens(exact)[0]) if exact.num_rows else day
+                exact = await self.klines(series, series.interval.open_time(slot), day + DAY)
+                return int(open_times(exact)[0]) if exact.num_rows else day
         return None
 
     async def symbols(self, market: Market) -> list[Symbol]:
@@ -182,7 +184,7 @@ class Rest:
         if len(slots) < 2:  # noqa: PLR2004
             url = f"{self._settings.rest_url(series.market)}{_PREFIX[series.market]}/klines"
             raise MalformedDataError(f"{url} answered with more klines than there can be", url=url)
-        middle = series.interval.opens(slots[len(slots) // 2])  # a full page may have been cut
+        middle = series.interval.open_time(slots[len(slots) // 2])  # a full page may have been cut
         return _joined([await self._page(series, start, middle), await self._page(series, middle, end)])
 
     async def _klines(self, series: Series, start: int, end: int, limit: int) -> tuple[pa.RecordBatch, bool]:

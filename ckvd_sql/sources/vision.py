@@ -21,8 +21,8 @@ from fsspec.implementations.local import LocalFileSystem
 from yarl import URL
 
 from ckvd_sql.errors import ChecksumError, MalformedDataError, ProviderUnavailableError, SettingsError
-from ckvd_sql.market.bars import read_archive
 from ckvd_sql.sources.concurrency import retrying
+from ckvd_sql.sources.parse import read_archive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ckvd_sql.market.series import Period, Series
+    from ckvd_sql.market.periods import Period
+    from ckvd_sql.market.series import Series
     from ckvd_sql.settings import Settings
     from ckvd_sql.sources.concurrency import Hands
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from ckvd_sql.market.bars import BAR_SCHEMA, join
+from ckvd_sql.market.bars import BAR_SCHEMA, join_days
 from ckvd_sql.scan.pruning import Pruning
 from ckvd_sql.tables.lazy import reader
 
@@ -112,7 +112,7 @@ def klines_dataset(resolver: Resolver, ask: Callable[[], Query]) -> LazyDataset:
             if step.stretch:
                 yield labelled(step.stretch, symbol, "cache", schema)
             for (source, whole), days in groupby(step.days, key=_sameness(step, pruning)):
-                bars = join([day.bars for day in days])
+                bars = join_days([day.bars for day in days])
                 if whole:
                     yield labelled(bars, symbol, source, schema)
                 else:
@@ -166,7 +166,7 @@ def whole_table(steps: Iterable[Step], spell: Callable[[str, int], pa.Array] = w
     for step in steps:
         parts += labelled(step.stretch, step.series.symbol, "cache", schema, spell)
         for source, days in groupby(step.days, key=lambda day: day.source):
-            parts += labelled(join([day.bars for day in days]), step.series.symbol, source, schema, spell)
+            parts += labelled(join_days([day.bars for day in days]), step.series.symbol, source, schema, spell)
     return pa.Table.from_batches(parts, schema=schema)
 
 

@@ -17,7 +17,8 @@ from ckvd_sql.cache.directory import SUFFIX
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import BAR_SCHEMA, INSTANT
 from ckvd_sql.market.gaps import find_gaps, since_listing
-from ckvd_sql.market.series import PROVIDER, consecutive, days_between
+from ckvd_sql.market.periods import consecutive, days_between
+from ckvd_sql.market.series import PROVIDER
 from ckvd_sql.scan.plan import Origin
 from ckvd_sql.scan.pruning import Pruning
 from ckvd_sql.tables.klines import WORD, LazyDataset, rows_dataset, word
@@ -95,7 +96,9 @@ def gaps_dataset(resolver: Resolver, ask: Callable[[], Query]) -> LazyDataset:
             days = (bars for step in steps for bars in step.batches())
             slots = series.interval.slots(query.span.start, query.span.end)
             for found in find_gaps(series.interval, query.span, query.now, days):
-                leading = found.start == series.interval.opens(slots.start)  # perhaps the series only begins after it
+                leading = found.start == series.interval.open_time(
+                    slots.start
+                )  # perhaps the series only begins after it
                 first_open = resolver.first_open(series) if leading else None
                 gap = since_listing(series.interval, found, first_open)
                 if gap:

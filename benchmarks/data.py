@@ -23,11 +23,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.bars import BAR_SCHEMA, INSTANT
 from ckvd_sql.market.parse import parse_time
 from ckvd_sql.market.periods import DAY, Month, day_of, day_start
+from ckvd_sql.market.provenance import Provenance, Source
 from ckvd_sql.market.series import INTERVALS, Market, Series
 from ckvd_sql.sandbox.archive import checksum_text, zip_of
 from ckvd_sql.sandbox.bars import Bars, closes, joined
@@ -239,7 +239,7 @@ def _by_day(bars: Bars, listing: Listing, wanted: DataSet) -> Iterator[tuple[dat
 
 def _origin(series: Series, day: date) -> Provenance:
     url = f"https://archive.invalid/{series.archive_path(day)}"
-    return Provenance("vision", url, hashlib.sha256(url.encode()).hexdigest(), _NOW, "verified")
+    return Provenance(Source.VISION, url, hashlib.sha256(url.encode()).hexdigest(), _NOW, verified=True)
 
 
 def _write_parquet(path: Path, symbol: str, batches: list[pa.RecordBatch]) -> None:

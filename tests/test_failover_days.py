@@ -14,9 +14,11 @@ import ckvd_sql
 from ckvd_sql import CacheError, CryptoKlineVisionData, OfflineError
 from ckvd_sql.market.parse import parse_time
 from ckvd_sql.market.periods import Month, Span, day_start
+from ckvd_sql.market.provenance import Source
 from ckvd_sql.market.series import INTERVALS
 from ckvd_sql.sandbox import Fault
-from ckvd_sql.scan.plan import DayPlan, Origin, blocks, plan
+from ckvd_sql.scan.blocks import blocks_of_plan
+from ckvd_sql.scan.plan import DayPlan, plan
 from tests.support.bars import read, series
 from tests.test_failover import NOWHERE, asked, warnings, zips
 
@@ -205,7 +207,7 @@ def test_a_cache_that_can_t_be_written_serves_and_says_so_once(
     Path(settings["cache_dir"]).write_text("a file where the folder should be")
     frame = CryptoKlineVisionData(**settings).get_data("BTCUSDT", "2024-06-01", "2024-06-04")
     assert frame.height == len(truth("BTCUSDT", "1h", "2024-06-01", "2024-06-04"))
-    assert len([warning for warning in warnings(caplog) if "not kept" in warning]) == 1
+    assert len([warning for warning in warnings(caplog) if "not stored" in warning]) == 1
 
 
 # Bars that are longer than a day and off the grid, as Binance may have them for other symbols.
@@ -252,7 +254,7 @@ def planned(start: str, end: str, **known: Any) -> list[DayPlan]:
 def test_a_plan_takes_days_from_the_cache_then_the_archive_then_the_exchange() -> None:
     known = {"cached": {date(2024, 6, 13)}, "first_open": parse_time("2024-06-12T05:00", "listed")}
     found = planned("2024-06-10", "2024-06-16", **known)
-    assert [one.origin for one in found] == ["unlisted", "unlisted", "vision", "cache", "vision", "rest"]
+    assert [one.source for one in found] == ["unlisted", "unlisted", "vision", "cache", "vision", "rest"]
 
 
 def test_a_plan_has_no_day_that_can_have_no_bar() -> None:
@@ -265,14 +267,14 @@ def test_a_plan_has_no_day_that_can_have_no_bar() -> None:
 def test_a_plan_wants_the_forming_day_where_its_bar_is_wanted() -> None:
     of = series("spot", "BTCUSDT", "1w")
     assert planned("2024-06-10", "2024-06-16", of=of) == []
-    assert planned("2024-06-10", "2024-06-16", of=of, include_open=True) == [DayPlan(date(2024, 6, 10), Origin.REST)]
+    assert planned("2024-06-10", "2024-06-16", of=of, include_open=True) == [DayPlan(date(2024, 6, 10), Source.REST)]
 
 
 def test_every_day_of_a_plan_is_in_one_block_and_every_lacking_one_in_one_job() -> None:
     cached = {date(2024, 5, number) for number in (3, 4, 20)}
     found = planned("2024-03-10", "2024-06-16", cached=cached)
-    made = list(blocks(ONE_HOUR, found))
+    made = list(blocks_of_plan(ONE_HOUR, found))
     assert [day for block in made for day in block.days] == [one.day for one in found]
     fetched = [day for block in made if block.job for day in block.job.days]
-    assert fetched == [one.day for one in found if one.origin is not Origin.CACHE]
+    assert fetched == [one.day for one in found if one.source is not Source.CACHE]
     assert [str(block.job.month) for block in made if block.job and block.job.monthly] == ["2024-04"]

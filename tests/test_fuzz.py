@@ -27,11 +27,11 @@ from pyarrow import ipc
 
 import ckvd_sql
 from ckvd_sql import CkvdError, Settings, errors
-from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.bars import BAR_SCHEMA, open_times
 from ckvd_sql.market.parse import parse_time
 from ckvd_sql.market.periods import DAY, Month, day_start
+from ckvd_sql.market.provenance import Provenance, Source
 from ckvd_sql.market.query import parse_query
 from ckvd_sql.market.series import INTERVALS, Market, Series
 from ckvd_sql.sandbox import market_bars
@@ -266,7 +266,7 @@ class TestRestAnswers:
 
 
 def provenance() -> Provenance:
-    return Provenance("vision", URL, "0" * 64, NOW)
+    return Provenance(Source.VISION, URL, "0" * 64, NOW)
 
 
 @functools.cache

@@ -77,7 +77,7 @@ def _told(exchange: Sandbox, bars: pa.Table, seconds: float) -> str:
 
 def _plan(settings: Settings) -> str:
     query = parse_query(_SYMBOL, _INTERVAL, _START, "now", now=settings.clock())
-    return plan_table({series.symbol: Resolver(settings).plan(query, series) for series in query.series()})
+    return plan_table({series.symbol: days for series, days in Resolver(settings).plans(query)})
 
 
 def _sources(con: DuckDBPyConnection, bars: pa.Table) -> str:

@@ -169,8 +169,8 @@ def _planned(asked: dict[str, Any], settings: Settings) -> dict[str, list[DayPla
     from ckvd_sql.market.query import parse_query
     from ckvd_sql.scan.resolver import Resolver
 
-    query, resolver = parse_query(**asked, now=settings.clock()), Resolver(settings)
-    return {series.symbol: resolver.plan(query, series) for series in query.series()}
+    query = parse_query(**asked, now=settings.clock())
+    return {series.symbol: days for series, days in Resolver(settings).plans(query)}
 
 
 @main.command()
@@ -196,7 +196,7 @@ def plan(asked: dict[str, Any], by_day: bool, format_: str, cache_dir: Path | No
 
     plans = _planned(asked, Settings.load(cache_dir=cache_dir))
     days = [
-        {"symbol": symbol, "date": str(one.day), "source": one.origin.value}
+        {"symbol": symbol, "date": str(one.day), "source": one.source.value}
         for symbol, planned in plans.items()
         for one in planned
     ]

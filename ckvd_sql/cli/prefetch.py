@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ckvd_sql.cli.sqltext import find_queries
 from ckvd_sql.cli.terminal import Bars
 from ckvd_sql.client import CryptoKlineVisionData
-from ckvd_sql.scan.plan import Origin
+from ckvd_sql.market.provenance import Source
 from ckvd_sql.scan.resolver import Resolver
 
 if TYPE_CHECKING:
@@ -36,13 +36,12 @@ def fetch_first(statement: str, settings: Settings) -> None:
 
 def _fetch(query: Query, settings: Settings) -> None:
     """Fetch from the first to the last day that lacks and can be kept; today can't, the statement will ask for it."""
-    resolver = Resolver(settings)
-    plans = {series: resolver.plan(query, series) for series in query.series()}
+    plans = dict(Resolver(settings).plans(query))
     lacking = [
         one.day
         for series, days in plans.items()
         for one in days
-        if one.origin in {Origin.VISION, Origin.REST} and series.interval.closed_at(one.day) <= query.now
+        if one.source in {Source.VISION, Source.REST} and series.interval.closed_at(one.day) <= query.now
     ]
     if not lacking:
         return

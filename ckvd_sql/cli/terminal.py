@@ -65,10 +65,10 @@ def plan_table(plans: Mapping[str, Sequence[DayPlan]]) -> str:
     """Plans by symbol as text, neighbouring days of one origin on one line."""
     rows = []
     for symbol, days in plans.items():
-        for origin, run in groupby(days, key=lambda one: one.origin):
+        for source, run in groupby(days, key=lambda one: one.source):
             same = [one.day for one in run]
             span = str(same[0]) if len(same) == 1 else f"{same[0]} to {same[-1]}"
-            rows.append((symbol, span, len(same), origin.value))
+            rows.append((symbol, span, len(same), source.value))
     return columns(("symbol", "dates", "days", "source"), rows)
 
 

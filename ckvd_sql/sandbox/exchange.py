@@ -85,7 +85,7 @@ class Clock:
 
     @property
     def fixed(self) -> bool:
-        """Whether time stands still."""
+        """Whether the time is fixed."""
         return self._fixed is not None
 
     @property

@@ -218,17 +218,17 @@ def trading(listing: Listing, opens: Ints) -> Flags:
     return exists
 
 
-def refine(listing: Listing, whole: Bars) -> Bars:
+def refine(listing: Listing, bars: Bars) -> Bars:
     """The 1s bars of some 1m bars of one day, 60 of each; aggregated they equal the 1m bars in every field."""
-    if not len(whole):
-        return whole
-    day = day_of(int(whole.opens[0]))
+    if not len(bars):
+        return bars
+    day = day_of(int(bars.opens[0]))
     start = day_start(day)
-    seconds = (whole.opens[:, None] - start) // SECOND + np.arange(60)
+    seconds = (bars.opens[:, None] - start) // SECOND + np.arange(60)
     names = (listing.market.value, listing.symbol, day)
     path_noise = _hash(_seed(*names, "1s"), seconds.astype(np.uint64))
     size_noise = _hash(_seed(*names, "1s weights"), seconds.astype(np.uint64))
-    total = whole.values[:, :, None]
+    total = bars.values[:, :, None]
 
     weights = 1 + (_bits(size_noise, 0, 8) * _bits(size_noise, 8, 8) >> 4)
     trades = _split(total[TRADES], weights)

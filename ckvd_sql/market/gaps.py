@@ -1,4 +1,4 @@
-"""Gaps: the bars that a series' grid has and its data lacks, as runs. Pure but for the days it is given."""
+"""Gaps: runs of bars that the grid of an interval has and the data does not. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A run of grid bars without data: those that open in `[start, end)`, `count` of them."""
+    """A run of missing bars: the `count` bars of the grid that open in `[start, end)`, in microseconds."""
 
     start: int
     end: int
@@ -31,13 +31,13 @@ class Gap:
 def find_gaps(interval: Interval, span: Span, now: int, days: Iterable[pa.RecordBatch]) -> Iterator[Gap]:
     """The gaps among the closed bars of a range, in order.
 
-    A bar that is off the grid stands for the grid bar in whose time it opens.
+    A bar that is off the grid counts as the grid's bar during which it opens.
 
     Args:
-        interval: The interval, whose grid counts.
+        interval: The interval, which has the grid.
         span: The range.
-        now: The moment; a bar that closes later is not missed.
-        days: The bars of the range in order.
+        now: The moment, in microseconds since the epoch; bars that close later are not missing.
+        days: The bars of the range, in order.
     """
     slots = interval.slots(span.start, span.end)
     expected = slots.start
@@ -54,18 +54,18 @@ def find_gaps(interval: Interval, span: Span, now: int, days: Iterable[pa.Record
 
 
 def gaps_of_day(interval: Interval, day: date, bars: pa.RecordBatch) -> list[Gap]:
-    """The gaps of a day that is over. Bars longer than a day have none within one."""
+    """The gaps of a day that is over; none for intervals longer than a day."""
     if interval.step is None or interval.multi_day:
         return []
     whole = Span(day_start(day), day_start(day) + DAY)
     slots, times = interval.slots(whole.start, whole.end), open_times(bars)
     if len(times) == len(slots) and times[0] == whole.start and (np.diff(times) == interval.step).all():
-        return []  # as most days are
+        return []  # the usual case, without a search
     return list(find_gaps(interval, whole, whole.end, [bars]))
 
 
 def since_listing(interval: Interval, gap: Gap, first_open: int | None) -> Gap | None:
-    """What of a gap lies after the series' first bar; before it nothing lacks."""
+    """The part of a gap after the series' first bar, before which no bar is missing; None where there is no part."""
     if first_open is None or gap.start >= first_open:
         return gap
     listed = interval.slot(first_open)
@@ -74,7 +74,7 @@ def since_listing(interval: Interval, gap: Gap, first_open: int | None) -> Gap |
 
 
 def _runs(interval: Interval, bars: pa.RecordBatch) -> list[tuple[int, int]]:
-    """The grid slots that the bars stand for, as half-open runs without a gap."""
+    """The grid slots of the bars, as half-open runs without a gap."""
     if bars.num_rows == 0:
         return []
     if interval.step is None:

@@ -1,7 +1,4 @@
-"""Arguments as text or Python values into symbols, markets, intervals and times; what is refused says what is allowed.
-
-Pure: no clock, no disk, no network.
-"""
+"""Symbols, markets, intervals and times from arguments; an error names the argument and what is allowed. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from ckvd_sql.errors import InvalidIntervalError, InvalidMarketError, InvalidSym
 from ckvd_sql.market.periods import SECOND, Span, instant_of
 from ckvd_sql.market.series import INTERVALS, Interval, Market
 
-# Letters (of any script), digits and underscore. Nothing that can leave a folder, a URL path or a file name.
+# Letters (of any script), digits and underscore: no character that has a meaning in a path or URL.
 _SYMBOL = re.compile(r"\w{1,64}")
 _SYMBOL_RULE = "a symbol is 1 to 64 letters, digits or underscores in upper case, such as 'BTCUSDT' or 'BTCUSD_PERP'"
 
@@ -21,8 +18,8 @@ _SYMBOL_RULE = "a symbol is 1 to 64 letters, digits or underscores in upper case
 def parse_symbol(value: object) -> str:
     """A symbol as Binance writes it; raises `InvalidSymbolError`.
 
-    Symbols need not be ASCII (币安人生USDT). A lower-case symbol is refused rather than mended, for one series
-    must have one name.
+    Symbols need not be ASCII (币安人生USDT). A lower-case symbol is refused rather than converted, because a
+    series must have one name.
     """
     if not isinstance(value, str) or not _SYMBOL.fullmatch(value) or unicodedata.normalize("NFC", value) != value:
         raise InvalidSymbolError("symbol", value, _SYMBOL_RULE)
@@ -58,11 +55,11 @@ def parse_time(value: object, argument: str) -> int:
         except ValueError:
             moment = None
     if isinstance(moment, date) and not isinstance(moment, datetime):
-        moment = datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001 (given its zone below)
+        moment = datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001 (its zone is added below)
     try:
         if isinstance(moment, datetime):
             return instant_of((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC))
-    except OverflowError:  # in UTC it would be before the first day of the calendar, or after the last
+    except OverflowError:  # in UTC it is outside the range of datetime
         pass
     allowed = "a time is a DATE, a TIMESTAMP or ISO 8601 text such as '2024-01-31' or '2024-01-31 12:00:00+00'"
     raise InvalidTimeError(argument, value, allowed)
@@ -71,7 +68,7 @@ def parse_time(value: object, argument: str) -> int:
 def parse_span(start: object, end: object, now: int) -> Span:
     """The range `[start, end)`; an `end` of `'now'` is now. Raises `InvalidTimeError`.
 
-    A range wholly in the future is kept as it is (it is empty, not wrong); `until(now)` cuts it.
+    A range wholly in the future is valid, and empty once `until(now)` cuts it.
     """
     first = parse_time(start, "start")
     last = max(first, now) if end == "now" else parse_time(end, "end")

@@ -1,6 +1,6 @@
-"""What is asked: the arguments of `ckvd_klines`, checked before any file or network is touched.
+"""A query: the arguments of `ckvd_klines`, validated without I/O.
 
-SQL, Python and the command line all come through `parse_query`, so that they accept and refuse the same.
+SQL, Python and the command line all use `parse_query`, so that they accept and refuse the same.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Bars that are wanted: of these symbols, in their order, each once.
+    """The bars of some symbols, in their order, in a range of open times.
 
     Attributes:
-        symbols: The symbols.
+        symbols: The symbols, each once.
         interval: The interval.
-        span: The range of open times, already cut at now.
+        span: The range of open times, which ends at `now` at the latest.
         market: The market.
-        include_open: Whether the bar that is still forming is wanted too.
-        now: The moment at which the query was made.
+        include_open: Whether to include the bar that is still forming.
+        now: The moment of the query, in microseconds since the epoch.
     """
 
     symbols: tuple[str, ...]
@@ -42,7 +42,7 @@ class Query:
         return tuple(Series(self.market, symbol, self.interval) for symbol in self.symbols)
 
     def only(self, symbol: str) -> Query:
-        """The same for one of its symbols."""
+        """The query for one of its symbols."""
         return replace(self, symbols=(symbol,))
 
 

@@ -1,7 +1,7 @@
-"""What a scan reads together: ranges that are wholly in the cache, and days of which one job fetches the missing ones.
+"""Blocks: what a scan reads together, either a range that is wholly in the cache, or days with one fetch job.
 
-No network here, and nothing is read: blocks are made from plans, from the names of cached days and from what a filter
-rules out.
+Blocks are made from plans, from the names of cached days and from what a filter rules out. No network here, and no
+bars are read.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from ckvd_sql import (
     RateLimitError,
 )
 from ckvd_sql.sandbox import Fault
+from tests.fetch.test_failover_archive import NOWHERE, asked, sources
 from tests.support.bars import read
-from tests.test_failover import NOWHERE, asked, sources
 
 if TYPE_CHECKING:
     from pathlib import Path

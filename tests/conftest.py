@@ -12,6 +12,7 @@ from ckvd_sql import CryptoKlineVisionData
 from ckvd_sql.market.series import parse_time
 from ckvd_sql.sandbox import Sandbox, market_bars
 from tests.support.bars import Bar, bars, series
+from tests.support.stand_in import StandIn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,12 @@ class Truth(Protocol):
     """Gives the closed bars that open in `[start, end)`, in the shape of `tests.support.bars.read`."""
 
     def __call__(self, symbol: str, interval: str, start: str, end: str, market: str = "spot") -> list[Bar]: ...
+
+
+class MakeClient(Protocol):
+    """Gives a client of the exchange with these settings; all clients of a test have one cache."""
+
+    def __call__(self, **more: Any) -> CryptoKlineVisionData: ...
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +81,22 @@ def con(settings: dict[str, Any]) -> Iterator[DuckDBPyConnection]:
 @pytest.fixture
 def client(settings: dict[str, Any]) -> CryptoKlineVisionData:
     return CryptoKlineVisionData(**settings)
+
+
+@pytest.fixture
+def make_client(exchange: Sandbox, tmp_path: Path) -> MakeClient:
+    usual = {"cache_dir": tmp_path / "cache", "retries": 1, "timeout": 10}
+
+    def client(**more: Any) -> CryptoKlineVisionData:
+        return CryptoKlineVisionData(**{**exchange.settings, **usual, **more})
+
+    return client
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    with StandIn() as stand_in:
+        yield stand_in
 
 
 @pytest.fixture

@@ -5,33 +5,28 @@ Anomalies are the sandbox's; where REST must not have a symbol, a stand-in is as
 
 from __future__ import annotations
 
-import re
-from contextlib import contextmanager
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
 
-import ckvd_sql
 from ckvd_sql.maintenance import refresh, verify
-from ckvd_sql.market.series import HOUR, MINUTE, Month, parse_time
-from ckvd_sql.sandbox import ANOMALIES, Fault, Sandbox, market_bars
-from ckvd_sql.sandbox.anomalies import RESTART, ROWS
+from ckvd_sql.market.series import HOUR, MINUTE, Month
+from ckvd_sql.sandbox import ANOMALIES, Fault, Sandbox
+from ckvd_sql.sandbox.anomalies import RESTART
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
 from tests.support.bars import Bar, Row, bars, csv_text, read, series
+from tests.support.connections import cached_days, connect, raises_in_sql, settings_for
+from tests.support.requests import rest_queries
 from tests.support.stand_in import StandIn
+from tests.support.truth import at, true_bars, true_rows, with_anomaly
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from duckdb import DuckDBPyConnection
-
     from ckvd_sql.maintenance import Finding
-
-NOW = "2024-06-15T12:00:30"
 REST = "/v[13]/klines"
 DAY = "ckvd_klines('BTCUSDT', '1h', '2024-05-01', '2024-05-02')"
 
@@ -49,57 +44,6 @@ UNFIT = (
 )  # fmt: skip
 
 
-def at(text: str) -> int:
-    return parse_time(text, "time")
-
-
-def rows(symbol: str, interval: str, start: str, end: str, *, market: str = "spot") -> list[Row]:
-    """The sandbox's truth: rows as REST has them, of bars that open in `[start, end)`."""
-    return [list(row) for row in market_bars(series(market, symbol, interval), at(start), at(end), at("2026-01-01"))]
-
-
-def truth(symbol: str, interval: str, start: str, end: str, *, market: str = "spot") -> list[Bar]:
-    return bars(rows(symbol, interval, start, end, market=market))
-
-
-def with_anomaly(name: str, found: list[Row]) -> list[Bar]:
-    """Rows as the anomaly makes them, as SQL should give them: in order."""
-    return sorted(bars(ROWS[name]([[str(cell) for cell in row] for row in found])))
-
-
-@pytest.fixture
-def stand_in() -> Iterator[StandIn]:
-    with StandIn() as stand_in:
-        yield stand_in
-
-
-def asking(source: Sandbox | StandIn, cache: Path, **more: Any) -> dict[str, Any]:
-    return {"now": NOW, **source.settings, "retries": 0, "timeout": 10, "cache_dir": cache, **more}
-
-
-def connect(source: Sandbox | StandIn, cache: Path, **more: Any) -> DuckDBPyConnection:
-    con = ckvd_sql.connect(**asking(source, cache, **more))
-    con.execute("SET TimeZone = 'UTC'")
-    return con
-
-
-def kept(con: DuckDBPyConnection, columns: str = "source, checksum, gaps") -> list[Any]:
-    """What `ckvd_cache_days` says, in order of the days."""
-    return con.sql(f"SELECT {columns} FROM ckvd_cache_days ORDER BY date").fetchall()
-
-
-def asked_rest(exchange: Sandbox) -> list[str]:
-    return [request.query for request in exchange.requests if re.search(REST, request.path)]
-
-
-@contextmanager
-def refused(word: str) -> Iterator[None]:
-    """The block ends with an SQL error that names this exception of ours."""
-    with pytest.raises(duckdb.Error) as caught:
-        yield
-    assert f"{word}: " in str(caught.value)
-
-
 # Short archives.
 
 
@@ -111,10 +55,10 @@ def test_rest_has_more_than_a_short_archive_so_rests_day_is_taken(
     exchange.add(Fault(r"\.zip", "anomaly", name=name))
     call = f"ckvd_klines('BTCUSDT', '{interval}', '2024-05-01', '2024-05-02')"
     with connect(exchange, tmp_path) as con:
-        assert read(con, call) == truth("BTCUSDT", interval, "2024-05-01", "2024-05-02")
-        assert kept(con) == [("rest", None, None)]
+        assert read(con, call) == true_bars("BTCUSDT", interval, "2024-05-01", "2024-05-02")
+        assert cached_days(con) == [("rest", None, None)]
         exchange.forget()
-        assert read(con, call) == truth("BTCUSDT", interval, "2024-05-01", "2024-05-02")
+        assert read(con, call) == true_bars("BTCUSDT", interval, "2024-05-01", "2024-05-02")
     assert exchange.requests == ()
 
 
@@ -125,16 +69,16 @@ def test_rest_agrees_with_a_short_archive_so_it_is_kept_confirmed_and_never_chec
 ) -> None:
     exchange.add(Fault(rf"\.zip|{REST}", "anomaly", name=name))
     range_ = f"'BTCUSDT', '{interval}', '2024-05-01', '2024-05-02'"
-    expected = with_anomaly(name, rows("BTCUSDT", interval, "2024-05-01", "2024-05-02"))
+    expected = with_anomaly(name, true_rows("BTCUSDT", interval, "2024-05-01", "2024-05-02"))
     with connect(exchange, tmp_path) as con:
         assert read(con, f"ckvd_klines({range_})") == expected
-        assert kept(con) == [("vision", "verified", "confirmed")]
-        assert len(asked_rest(exchange)) <= 2
+        assert cached_days(con) == [("vision", "verified", "confirmed")]
+        assert len(rest_queries(exchange)) <= 2
         exchange.forget()
         for _ in range(3):
             assert read(con, f"ckvd_klines({range_})") == expected
             lacking = con.sql(f"SELECT sum(count)::INT FROM ckvd_gaps({range_})").fetchall()
-            assert lacking == [(len(rows("BTCUSDT", interval, "2024-05-01", "2024-05-02")) - len(expected),)]
+            assert lacking == [(len(true_rows("BTCUSDT", interval, "2024-05-01", "2024-05-02")) - len(expected),)]
     with connect(exchange, tmp_path) as con:  # nor by another connection
         assert read(con, f"ckvd_klines({range_})") == expected
     assert exchange.requests == ()
@@ -144,38 +88,38 @@ def test_the_check_of_a_month_costs_at_most_two_requests_for_each_short_day(exch
     exchange.add(Fault(rf"\.zip|{REST}", "anomaly", name="missing in places"))
     with connect(exchange, tmp_path) as con:
         found = read(con, "ckvd_klines('BTCUSDT', '1h', '2024-04-01', '2024-05-01')")
-        assert found == with_anomaly("missing in places", rows("BTCUSDT", "1h", "2024-04-01", "2024-05-01"))
-        assert len(asked_rest(exchange)) <= 2 * 30
-        assert set(kept(con)) == {("vision", "verified", "confirmed")}
+        assert found == with_anomaly("missing in places", true_rows("BTCUSDT", "1h", "2024-04-01", "2024-05-01"))
+        assert len(rest_queries(exchange)) <= 2 * 30
+        assert set(cached_days(con)) == {("vision", "verified", "confirmed")}
 
 
 def test_a_whole_archived_day_is_not_checked(exchange: Sandbox, tmp_path: Path) -> None:
     with connect(exchange, tmp_path) as con:
         assert len(read(con, DAY)) == 24
-        assert kept(con) == [("vision", "verified", None)]
-    assert asked_rest(exchange) == []
+        assert cached_days(con) == [("vision", "verified", None)]
+    assert rest_queries(exchange) == []
 
 
 def test_one_bar_that_rest_has_is_enough_among_gaps_that_are_real(stand_in: StandIn, tmp_path: Path) -> None:
     one, day = series("spot", "BTCUSDT", "1h"), date(2024, 5, 1)
-    whole = rows("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
+    whole = true_rows("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
     real = [row for number, row in enumerate(whole) if number not in (2, 3, 4, 10, 11)]
     stand_in.publish(one, day, csv_text(row for row in real if row != whole[20]))
     stand_in.rows[one] = real
     with connect(stand_in, tmp_path) as con:
         assert read(con, DAY) == bars(real)
-        assert kept(con, "source") == [("rest",)]
+        assert cached_days(con, "source") == [("rest",)]
 
 
 def test_a_gap_longer_than_a_page_is_checked_to_its_end(stand_in: StandIn, tmp_path: Path) -> None:
     one, day = series("spot", "BTCUSDT", "1m"), date(2024, 5, 1)
-    whole = rows("BTCUSDT", "1m", "2024-05-01", "2024-05-02")
+    whole = true_rows("BTCUSDT", "1m", "2024-05-01", "2024-05-02")
     real = whole[:60] + whole[1100:]
     stand_in.publish(one, day, csv_text(whole[:60]))
     stand_in.rows[one] = real
     with connect(stand_in, tmp_path) as con:
         assert read(con, "ckvd_klines('BTCUSDT', '1m', '2024-05-01', '2024-05-02')") == bars(real)
-        assert kept(con, "source") == [("rest",)]
+        assert cached_days(con, "source") == [("rest",)]
 
 
 @pytest.mark.parametrize("status", [503, 429])
@@ -190,11 +134,11 @@ def test_a_short_archive_that_could_not_be_checked_is_not_believed_for_good(
             answer = read(con, DAY)
         except duckdb.Error as error:
             assert "Error: " in str(error)  # noqa: PT017 (either is right: an error of ours, or the bars that are there)
-        assert all(bar in truth("BTCUSDT", "1h", "2024-05-01", "2024-05-02") for bar in answer)
-        kept_then = kept(con)
+        assert all(bar in true_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-02") for bar in answer)
+        kept_then = cached_days(con)
     assert ("vision", "verified", "unconfirmed") not in kept_then
     with connect(exchange, tmp_path / "at first", spot_url=exchange.url.replace("127.0.0.1", "localhost")) as con:
-        assert read(con, DAY) == truth("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
+        assert read(con, DAY) == true_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
 
 
 # Symbols that REST serves no longer.
@@ -204,22 +148,22 @@ def test_a_delivered_contract_keeps_its_archives_short_day(exchange: Sandbox, tm
     exchange.set_now("2024-07-15")
     exchange.add(Fault(r"2024-06-2\d\.zip", "anomaly", name="missing bars"))
     call = "ckvd_klines('BTCUSDT_240628', '1h', '2024-06-26', '2024-06-28', market := 'um')"
-    expected = with_anomaly("missing bars", rows("BTCUSDT_240628", "1h", "2024-06-26", "2024-06-28", market="um"))
+    expected = with_anomaly("missing bars", true_rows("BTCUSDT_240628", "1h", "2024-06-26", "2024-06-28", market="um"))
     with connect(exchange, tmp_path) as con:
         assert read(con, call) == expected
-        assert kept(con) == [("vision", "verified", "unconfirmed")] * 2
+        assert cached_days(con) == [("vision", "verified", "unconfirmed")] * 2
         exchange.forget()
         assert read(con, call) == expected
     assert exchange.requests == ()
 
 
 def test_a_symbol_that_rest_does_not_know_keeps_its_archives_short_day(stand_in: StandIn, tmp_path: Path) -> None:
-    short = rows("BTCUSDT", "1h", "2024-05-01", "2024-05-01T07:00")
+    short = true_rows("BTCUSDT", "1h", "2024-05-01", "2024-05-01T07:00")
     stand_in.publish(series("spot", "GONEUSDT", "1h"), date(2024, 5, 1), csv_text(short))
     call = "ckvd_klines('GONEUSDT', '1h', '2024-05-01', '2024-05-02')"
     with connect(stand_in, tmp_path) as con:
         assert read(con, call) == bars(short)
-        assert kept(con) == [("vision", "verified", "unconfirmed")]
+        assert cached_days(con) == [("vision", "verified", "unconfirmed")]
         before = len(stand_in.requests)
         assert read(con, call) == bars(short)
         assert len(stand_in.requests) == before
@@ -228,8 +172,8 @@ def test_a_symbol_that_rest_does_not_know_keeps_its_archives_short_day(stand_in:
 def test_a_delisted_pair_that_rest_still_serves_ends_where_it_ended(exchange: Sandbox, tmp_path: Path) -> None:
     call = "ckvd_klines('LUNAUSDT', '1h', '2022-05-12', '2022-05-14')"
     with connect(exchange, tmp_path) as con:
-        assert read(con, call) == truth("LUNAUSDT", "1h", "2022-05-12", "2022-05-14")
-        assert kept(con, "source, gaps") == [("vision", None), ("vision", "confirmed")]
+        assert read(con, call) == true_bars("LUNAUSDT", "1h", "2022-05-12", "2022-05-14")
+        assert cached_days(con, "source, gaps") == [("vision", None), ("vision", "confirmed")]
 
 
 # Months that lack days.
@@ -239,7 +183,7 @@ def test_a_months_archive_that_lacks_days_leaves_them_to_their_own_archives_and_
     stand_in: StandIn, tmp_path: Path
 ) -> None:
     one = series("um", "BTCUSDT", "1h")
-    whole = rows("BTCUSDT", "1h", "2024-04-01", "2024-05-01", market="um")
+    whole = true_rows("BTCUSDT", "1h", "2024-04-01", "2024-05-01", market="um")
     lacking = [row for row in whole if not at("2024-04-18") <= row[0] * 1000 < at("2024-04-22")]
     stand_in.publish(one, Month(2024, 4), csv_text(lacking, header=True))
     for number in (18, 20):
@@ -250,7 +194,7 @@ def test_a_months_archive_that_lacks_days_leaves_them_to_their_own_archives_and_
     with connect(stand_in, tmp_path) as con:
         call = "ckvd_klines('BTCUSDT', '1h', '2024-04-01', '2024-05-01', market := 'um')"
         assert read(con, call) == bars(whole)[:480] + bars(whole[504:])
-        said = kept(con, "day(date), source, rows")
+        said = cached_days(con, "day(date), source, rows")
     assert said[16:22] == [
         (17, "vision", 24),
         (18, "vision", 24),
@@ -265,12 +209,12 @@ def test_one_torn_day_in_a_months_archive_comes_from_rest_and_the_others_from_th
     stand_in: StandIn, tmp_path: Path
 ) -> None:
     one = series("spot", "BTCUSDT", "1h")
-    whole = rows("BTCUSDT", "1h", "2024-04-01", "2024-05-01")
+    whole = true_rows("BTCUSDT", "1h", "2024-04-01", "2024-05-01")
     stand_in.publish(one, Month(2024, 4), csv_text(whole[: 21 * 24 + 8] + whole[22 * 24 :]))
     stand_in.rows[one] = whole
     with connect(stand_in, tmp_path) as con:
         assert read(con, "ckvd_klines('BTCUSDT', '1h', '2024-04-01', '2024-05-01')") == bars(whole)
-        assert kept(con, "source") == [("vision",)] * 21 + [("rest",)] + [("vision",)] * 8
+        assert cached_days(con, "source") == [("vision",)] * 21 + [("rest",)] + [("vision",)] * 8
 
 
 # Archives that are replaced, or late.
@@ -283,21 +227,24 @@ def problems(resolver: Resolver, *, remote: bool = True) -> dict[str, str]:
 
 
 def resolver(source: Sandbox | StandIn, cache: Path, **more: Any) -> Resolver:
-    return Resolver(Settings.load(**asking(source, cache, **more)))
+    return Resolver(Settings.load(**settings_for(source, cache, **more)))
 
 
 def test_verify_says_that_an_archive_was_replaced_and_refresh_says_which_bars_changed(
     stand_in: StandIn, tmp_path: Path
 ) -> None:
     one = series("spot", "BTCUSDT", "1h")
-    first, second = rows("BTCUSDT", "1h", "2024-05-01", "2024-05-02"), rows("BTCUSDT", "1h", "2024-05-02", "2024-05-03")
+    first, second = (
+        true_rows("BTCUSDT", "1h", "2024-05-01", "2024-05-02"),
+        true_rows("BTCUSDT", "1h", "2024-05-02", "2024-05-03"),
+    )
     wrong = [[*row[:4], row[3], *row[5:]] if number in (3, 5) else row for number, row in enumerate(first)]
     stand_in.publish(one, date(2024, 5, 1), csv_text(wrong))
     stand_in.publish(one, date(2024, 5, 2), csv_text(second))
     call = "ckvd_klines('BTCUSDT', '1h', '2024-05-01', '2024-05-03')"
     with connect(stand_in, tmp_path) as con:
         assert read(con, call) == bars(wrong + second)
-        before = kept(con, "sha256")
+        before = cached_days(con, "sha256")
         asked = resolver(stand_in, tmp_path)
         assert problems(asked) == {}
         assert list(refresh(asked)) == []
@@ -310,14 +257,14 @@ def test_verify_says_that_an_archive_was_replaced_and_refresh_says_which_bars_ch
         assert (done.day, done.error) == (date(2024, 5, 1), None)
         assert [f"{changed:%H:%M}" for changed in done.changed] == ["03:00", "05:00"]
         assert read(con, call) == bars(first + second)
-        after = kept(con, "sha256")
+        after = cached_days(con, "sha256")
         assert (before[0] != after[0], before[1] == after[1]) == (True, True)
         assert problems(asked) == {}
 
 
 def test_a_month_that_was_replaced_is_refreshed_as_a_month(stand_in: StandIn, tmp_path: Path) -> None:
     one, month = series("spot", "BTCUSDT", "1d"), Month(2024, 4)
-    whole = rows("BTCUSDT", "1d", "2024-04-01", "2024-05-01")
+    whole = true_rows("BTCUSDT", "1d", "2024-04-01", "2024-05-01")
     wrong = [[*row[:8], row[8] + 1, *row[9:]] if number == 6 else row for number, row in enumerate(whole)]
     stand_in.publish(one, month, csv_text(wrong))
     with connect(stand_in, tmp_path) as con:
@@ -347,8 +294,8 @@ def test_a_torn_archive_of_a_delivered_contract_is_mended_when_it_is_replaced(
         assert list(problems(asked)) == ["2024-06-26"]
         (done,) = refresh(asked)
         assert [changed.hour for changed in done.changed] == list(range(8, 24))
-        assert read(con, call) == truth("BTCUSDT_240628", "1h", "2024-06-26", "2024-06-27", market="um")
-        assert kept(con) == [("vision", "verified", None)]
+        assert read(con, call) == true_bars("BTCUSDT_240628", "1h", "2024-06-26", "2024-06-27", market="um")
+        assert cached_days(con) == [("vision", "verified", None)]
 
 
 @pytest.mark.parametrize(
@@ -361,7 +308,7 @@ def test_a_day_that_came_from_rest_before_its_archive_is_fetched_from_there(
     call = f"ckvd_klines('BTCUSDT', '{interval}', '{start}', '2024-06-15')"
     with connect(exchange, tmp_path, now="2024-06-15T02:00") as con:
         first = read(con, call)
-        assert {source for (source, *_) in kept(con)} == {"rest"}
+        assert {source for (source, *_) in cached_days(con)} == {"rest"}
         early = resolver(exchange, tmp_path, now="2024-06-15T02:00")
         assert problems(early) == {}
         assert list(refresh(early)) == []
@@ -370,13 +317,13 @@ def test_a_day_that_came_from_rest_before_its_archive_is_fetched_from_there(
         assert all("came from REST" in problem for problem in problems(late).values())
         assert [one.changed for one in refresh(late)] == [()]
         assert read(con, call) == first
-        assert set(kept(con)) == {("vision", "verified", None)}
+        assert set(cached_days(con)) == {("vision", "verified", None)}
         assert problems(late) == {}
 
 
 def test_refresh_reports_a_day_that_it_can_not_have_and_keeps_the_old_one(stand_in: StandIn, tmp_path: Path) -> None:
     one, day = series("spot", "BTCUSDT", "1h"), date(2024, 5, 1)
-    first = rows("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
+    first = true_rows("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
     stand_in.publish(one, day, csv_text(first))
     with connect(stand_in, tmp_path) as con:
         assert read(con, DAY) == bars(first)
@@ -407,16 +354,16 @@ def without_rest(case: str, exchange: Sandbox) -> tuple[str, dict[str, Any]]:
 
 def bars_of(case: str) -> list[Bar]:
     if case == "gone":
-        return truth("BTCUSDT_240628", "1h", "2024-06-26", "2024-06-27", market="um")
-    return truth("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
+        return true_bars("BTCUSDT_240628", "1h", "2024-06-26", "2024-06-27", market="um")
+    return true_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
 
 
 def test_a_published_checksum_that_is_wrong_for_good_means_rests_day(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.add(Fault(r"\.zip", "checksum"))
     for policy in ("strict", "warn"):
         with connect(exchange, tmp_path / policy, checksum=policy) as con:
-            assert read(con, DAY) == truth("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
-            assert kept(con) == [("rest", None, None)]
+            assert read(con, DAY) == true_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
+            assert cached_days(con) == [("rest", None, None)]
 
 
 @pytest.mark.parametrize("case", ["gone", "refused", "down"])
@@ -425,12 +372,12 @@ def test_where_rest_can_not_serve_the_day_a_wrong_checksum_is_an_error(
 ) -> None:
     call, more = without_rest(case, exchange)
     with connect(exchange, tmp_path, **(exchange.settings if more else {})) as con:
-        with refused("ChecksumError"):
+        with raises_in_sql("ChecksumError"):
             read(con, call)
-        assert kept(con) == []
+        assert cached_days(con) == []
         exchange.clear_faults()
         assert read(con, call) == bars_of(case)
-        assert kept(con) == [("vision", "verified", None)]
+        assert cached_days(con) == [("vision", "verified", None)]
 
 
 @pytest.mark.parametrize("case", ["gone", "refused", "down"])
@@ -440,7 +387,7 @@ def test_with_checksum_warn_the_day_is_used_and_says_that_it_is_unverified(
     call, more = without_rest(case, exchange)
     with connect(exchange, tmp_path, checksum="warn", **(exchange.settings if more else {})) as con:
         assert read(con, call) == bars_of(case)
-        assert kept(con, "source, checksum") == [("vision", "unverified")]
+        assert cached_days(con, "source, checksum") == [("vision", "unverified")]
         assert "checksum" in caplog.text
         exchange.forget()
         assert read(con, call) == bars_of(case)
@@ -451,23 +398,23 @@ def test_an_unverified_day_that_lacks_no_bar_has_no_gaps_to_tell_of(exchange: Sa
     call, _ = without_rest("down", exchange)
     with connect(exchange, tmp_path, checksum="warn") as con:
         assert len(read(con, call)) == 24
-        assert kept(con) == [("vision", "unverified", None)]
+        assert cached_days(con) == [("vision", "unverified", None)]
 
 
 def test_a_month_whose_checksum_is_wrong_for_good_is_taken_day_by_day(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.add(Fault(r"monthly/.*\.zip", "checksum"))
     with connect(exchange, tmp_path) as con:
         found = read(con, "ckvd_klines('BTCUSDT', '1h', '2024-04-01', '2024-05-01')")
-        assert found == truth("BTCUSDT", "1h", "2024-04-01", "2024-05-01")
-        assert set(kept(con)) == {("vision", "verified", None)}
-    assert [query for query in asked_rest(exchange) if "limit=1" not in query.split("&")] == []  # but for the listing
+        assert found == true_bars("BTCUSDT", "1h", "2024-04-01", "2024-05-01")
+        assert set(cached_days(con)) == {("vision", "verified", None)}
+    assert [query for query in rest_queries(exchange) if "limit=1" not in query.split("&")] == []  # but for the listing
 
 
 def test_a_wrong_checksum_once_is_only_a_bad_download(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.add(Fault(r"\.zip", "checksum", times=1))
     with connect(exchange, tmp_path, retries=1) as con:
-        assert read(con, DAY) == truth("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
-        assert kept(con) == [("vision", "verified", None)]
+        assert read(con, DAY) == true_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
+        assert cached_days(con) == [("vision", "verified", None)]
 
 
 # Anomalies.
@@ -480,7 +427,7 @@ def day_of(kind: str) -> tuple[str, list[Row]]:
         "um": ("15m", "um", "2024-05-01", "2024-05-02"),
     }[kind]
     call = f"ckvd_klines('BTCUSDT', '{interval}', '{day}', '{end}', market := '{market}')"
-    return call, rows("BTCUSDT", interval, day, end, market=market)
+    return call, true_rows("BTCUSDT", interval, day, end, market=market)
 
 
 def test_every_anomaly_has_its_rule() -> None:
@@ -496,7 +443,7 @@ def test_an_anomaly_in_the_archive_alone(exchange: Sandbox, tmp_path: Path, kind
     with connect(exchange, tmp_path, now="2025-03-15") as con:
         assert read(con, call) == (with_anomaly(name, found) if name in KEPT else bars(found))
         source = "rest" if name in SHORT + UNFIT else "vision"
-        assert kept(con, "source") == [(source,)]
+        assert cached_days(con, "source") == [(source,)]
         exchange.forget()
         assert read(con, call) == (with_anomaly(name, found) if name in KEPT else bars(found))
     assert exchange.requests == ()
@@ -513,11 +460,11 @@ def test_an_anomaly_of_bars_is_the_same_rows_from_archive_and_from_rest(
     expected = with_anomaly(name, found) if name in KEPT else bars(found)
     with connect(exchange, tmp_path / "archive", now="2025-03-15") as con:
         assert read(con, call) == expected
-        assert kept(con, "source") == [("vision",)]
+        assert cached_days(con, "source") == [("vision",)]
     exchange.add(Fault(r"\.zip", "status", status=404))
     with connect(exchange, tmp_path / "REST", now="2025-03-15") as con:
         assert read(con, call) == expected
-        assert kept(con, "source") == [("rest",)]
+        assert cached_days(con, "source") == [("rest",)]
 
 
 @pytest.mark.parametrize("name", ["conflicting duplicates", "field missing", "no number", "not finite", "no time"])
@@ -526,11 +473,11 @@ def test_a_day_that_no_source_has_soundly_is_an_error_and_is_not_kept(
 ) -> None:
     exchange.add(Fault(rf"\.zip|{REST}", "anomaly", name=name))
     with connect(exchange, tmp_path) as con:
-        with refused("MalformedDataError"):
+        with raises_in_sql("MalformedDataError"):
             read(con, DAY)
-        assert kept(con) == []
+        assert cached_days(con) == []
         exchange.clear_faults()
-        assert read(con, DAY) == truth("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
+        assert read(con, DAY) == true_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
 
 
 def test_bars_off_the_grid_are_where_they_opened_and_are_no_gap(exchange: Sandbox, tmp_path: Path) -> None:
@@ -569,5 +516,5 @@ def test_weeks_in_milliseconds_among_microseconds_are_weeks(exchange: Sandbox, t
     exchange.add(Fault(r"\.zip", "anomaly", name="mixed units"))
     with connect(exchange, tmp_path, now="2025-09-15") as con:
         found = read(con, "ckvd_klines('BTCUSDT', '1w', '2025-03-01', '2025-08-01')")
-        assert found == truth("BTCUSDT", "1w", "2025-03-01", "2025-08-01")
-        assert set(kept(con, "source")) == {("vision",)}
+        assert found == true_bars("BTCUSDT", "1w", "2025-03-01", "2025-08-01")
+        assert set(cached_days(con, "source")) == {("vision",)}

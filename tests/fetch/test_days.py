@@ -15,8 +15,10 @@ from ckvd_sql import CacheError, CryptoKlineVisionData, OfflineError
 from ckvd_sql.market.series import INTERVALS, Month, Span, day_start, parse_time
 from ckvd_sql.sandbox import Fault
 from ckvd_sql.scan.plan import DayPlan, Origin, blocks, plan
-from tests.fetch.test_failover_archive import NOWHERE, asked, warnings, zips
 from tests.support.bars import read, series
+from tests.support.faults import NOWHERE
+from tests.support.logs import warnings
+from tests.support.requests import asked, zips
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,6 +10,10 @@ import pytest
 from ckvd_sql import CryptoKlineVisionData
 from ckvd_sql.sandbox import Fault
 from tests.support.bars import read
+from tests.support.connections import sources
+from tests.support.faults import NOWHERE
+from tests.support.logs import warnings
+from tests.support.requests import asked, zips
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -20,29 +24,10 @@ if TYPE_CHECKING:
 TWO_DAYS = ("BTCUSDT", "1h", "2024-06-01", "2024-06-03")
 CALL = f"ckvd_klines{TWO_DAYS}"
 ZIPS = r"\.zip$"
-NOWHERE = "http://127.0.0.1:9"
-
-
-def asked(exchange: Sandbox, *parts: str) -> list[str]:
-    """The paths and queries of the requests that have all these parts."""
-    targets = [f"{one.path}?{one.query}" if one.query else one.path for one in exchange.requests]
-    return [target for target in targets if all(part in target for part in parts)]
-
-
-def zips(exchange: Sandbox) -> list[str]:
-    return [one.path for one in exchange.requests if one.path.endswith(".zip")]
-
-
-def sources(con: DuckDBPyConnection, call: str = CALL) -> set[str]:
-    return {name for (name,) in con.sql(f"SELECT DISTINCT source FROM {call}").fetchall()}
-
-
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [one.getMessage() for one in caplog.records if one.name == "ckvd_sql" and one.levelname == "WARNING"]
 
 
 def test_closed_days_come_from_the_archive(con: DuckDBPyConnection, exchange: Sandbox, truth: Truth) -> None:
-    assert sources(con) == {"vision"}
+    assert sources(con, CALL) == {"vision"}
     assert len(zips(exchange)) == 2
     assert not asked(exchange, "/api/")
     assert read(con, CALL) == truth(*TWO_DAYS)
@@ -52,7 +37,7 @@ def test_a_second_query_asks_nobody(con: DuckDBPyConnection, exchange: Sandbox, 
     assert read(con, CALL) == truth(*TWO_DAYS)
     exchange.forget()
     assert read(con, CALL) == truth(*TWO_DAYS)
-    assert sources(con) == {"cache"}
+    assert sources(con, CALL) == {"cache"}
     assert not exchange.requests
 
 
@@ -61,7 +46,7 @@ def test_a_file_that_the_archive_lacks_comes_from_rest_without_a_word(
     con: DuckDBPyConnection, exchange: Sandbox, truth: Truth, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     exchange.add(Fault(r"\.zip", "status", status=status))
-    assert sources(con) == {"rest"}
+    assert sources(con, CALL) == {"rest"}
     assert read(con, CALL) == truth(*TWO_DAYS)
     assert not warnings(caplog)
     assert len(asked(exchange, ".CHECKSUM")) == 2  # asked once each: it is an answer

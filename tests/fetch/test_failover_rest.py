@@ -20,8 +20,10 @@ from ckvd_sql import (
     RateLimitError,
 )
 from ckvd_sql.sandbox import Fault
-from tests.fetch.test_failover_archive import NOWHERE, asked, sources
 from tests.support.bars import read
+from tests.support.connections import sources
+from tests.support.faults import NOWHERE
+from tests.support.requests import asked
 
 if TYPE_CHECKING:
     from pathlib import Path

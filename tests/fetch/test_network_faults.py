@@ -19,7 +19,6 @@ import pytest
 
 from ckvd_sql import (
     CkvdError,
-    CryptoKlineVisionData,
     MalformedDataError,
     ProviderError,
     ProviderUnavailableError,
@@ -28,73 +27,16 @@ from ckvd_sql import (
 from ckvd_sql.sandbox import Fault, Sandbox
 from ckvd_sql.sandbox.limits import BUDGETS
 from ckvd_sql.sources.weight import BUDGET, WeightBudget
+from tests.support.arrow import check_cached_days, table_bars, table_sources
+from tests.support.faults import ARCHIVE, ARCHIVE_FAULTS, FAULTS, REST, REST_FAULTS
+from tests.support.requests import rest_statuses
 from tests.support.stand_in import StandIn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    import pyarrow as pa
-
-    from tests.conftest import Truth
-
-ARCHIVE = r"/data/.*\.zip"
-REST = r"/v[13]/klines"
+    from tests.conftest import MakeClient, Truth
 SPAN = ("2024-05-01", "2024-05-03")
-
-
-def row(opened: int) -> list[Any]:
-    """A row of REST's, of an hour; the time in ms."""
-    return [opened, "2.0", "3.0", "1.0", "2.0", "9.0", opened + 3_599_999, "18.0", 5, "4.0", "8.0", "0"]
-
-
-#: What may go wrong with any answer.
-ANYWHERE: dict[str, dict[str, Any]] = {
-    "reset halfway": {"kind": "reset"},
-    "reset at once": {"kind": "reset", "after": 0},
-    "closed halfway": {"kind": "torn"},
-    "stall": {"kind": "stall", "seconds": 60},
-    "500": {"kind": "status", "status": 500},
-    "502": {"kind": "status", "status": 502, "body": "<html>Bad Gateway</html>"},
-    "503": {"kind": "status", "status": 503, "body": '{"code":-1,"msg":"busy"}'},
-    "403": {"kind": "status", "status": 403},
-    "404": {"kind": "status", "status": 404},
-    "451": {"kind": "status", "status": 451, "body": '{"code":0,"msg":"Service unavailable"}'},
-    "redirect loop": {"kind": "redirect", "location": "?again"},
-    "redirect to nowhere": {"kind": "redirect", "location": "/nowhere"},
-    "redirect without a place": {"kind": "redirect", "location": ""},
-    "wrong Content-Length": {"kind": "length"},
-    "Content-Length of nothing": {"kind": "length", "after": 0},
-    "HTML": {"kind": "html"},
-    "empty": {"kind": "status", "status": 200},
-    "other JSON": {"kind": "status", "status": 200, "body": '{"serverTime":1718452800000}'},
-    "gzip that is none": {"kind": "status", "status": 200, "body": "[]", "headers": {"Content-Encoding": "gzip"}},
-}  # fmt: skip
-
-OF_ARCHIVE: dict[str, dict[str, Any]] = ANYWHERE | {
-    "damaged zip": {"kind": "corrupt"},
-    "wrong checksum": {"kind": "checksum"},
-    "zip bomb": {"kind": "anomaly", "name": "zip bomb"},
-    "member with a path": {"kind": "anomaly", "name": "member with a path"},
-    "numbers that don't parse": {"kind": "anomaly", "name": "no number"},
-    "row missing a field": {"kind": "anomaly", "name": "field missing"},
-}
-
-OF_REST: dict[str, dict[str, Any]] = ANYWHERE | {
-    "row missing a field": {"kind": "anomaly", "name": "field missing"},
-    "numbers that don't parse": {"kind": "anomaly", "name": "no number"},
-    "numbers that are none": {"kind": "anomaly", "name": "not finite"},
-    "times that are none": {"kind": "anomaly", "name": "no time"},
-    "rows of another day": {"kind": "status", "status": 200, "body": json.dumps([row(1_600_000_000_000)])},
-    "rows that contradict": {"kind": "anomaly", "name": "conflicting duplicates"},
-    "rows that are no rows": {"kind": "status", "status": 200, "body": '[1,"2",null]'},
-    "endless nesting": {"kind": "status", "status": 200, "body": "[" * 100_000},
-    "endless number": {"kind": "status", "status": 200, "body": f"[{'9' * 5000}]"},
-    "times beyond all": {"kind": "status", "status": 200, "body": json.dumps([row(2**70)])},
-    "429": {"kind": "status", "status": 429, "headers": {"Retry-After": "1"}},
-    "418": {"kind": "status", "status": 418, "headers": {"Retry-After": "1"}},
-    "another error": {"kind": "status", "status": 400, "body": '{"code":-1127,"msg":"More than 24 hours."}'},
-}  # fmt: skip
 
 #: The faults of an archive that say that there is none, and the one redirect that leads there after all.
 MEANS_NONE = ("403", "404", "redirect to nowhere", "redirect loop")
@@ -107,10 +49,10 @@ NOT_TRIED_AGAIN = {
     "429",
     "418",
     "another error",
-    *(name for name in OF_REST if "redirect" in name),
+    *(name for name in REST_FAULTS if "redirect" in name),
 }
 MALFORMED = {
-    *(OF_REST.keys() - ANYWHERE.keys() - {"429", "418", "another error"}),
+    *(REST_FAULTS.keys() - FAULTS.keys() - {"429", "418", "another error"}),
     "wrong Content-Length", "Content-Length of nothing", "HTML", "empty", "other JSON",
 }  # fmt: skip
 
@@ -124,100 +66,66 @@ def expected_error(name: str) -> type[ProviderError]:
     return MalformedDataError if name in MALFORMED else ProviderUnavailableError
 
 
-@pytest.fixture
-def ask(exchange: Sandbox, tmp_path: Path) -> Callable[..., CryptoKlineVisionData]:
-    """A client of the exchange, with one cache for all."""
-
-    def client(**more: Any) -> CryptoKlineVisionData:
-        usual = {"cache_dir": tmp_path / "cache", "retries": 1, "timeout": 10}
-        return CryptoKlineVisionData(**{**exchange.settings, **usual, **more})
-
-    return client
-
-
 def patient(name: str) -> dict[str, Any]:
     """A stall is waited for; not for long."""
     return {"timeout": 1} if name == "stall" else {}
 
 
-def rows(table: pa.Table) -> list[tuple[Any, ...]]:
-    """Rows in the shape of the truth."""
-    columns = [
-        [int(cell.value) for cell in table.column(name)] if name.endswith("_time") else table.column(name).to_pylist()
-        for name in table.column_names
-        if name not in ("symbol", "source")
-    ]
-    return list(zip(*columns, strict=True))
-
-
-def sources(table: pa.Table) -> set[str]:
-    return set(table.column("source").to_pylist())
-
-
-def check_the_cache(client: CryptoKlineVisionData, truth: Truth, interval: str = "1h") -> None:
-    """What is kept are whole days, bar by bar the exchange's."""
-    for row in client.plan("BTCUSDT", "2024-04-28", "2024-05-06", interval).to_pylist():
-        if row["source"] == "cache":
-            day = str(row["date"])
-            end = f"{day}T23:59:59"
-            assert rows(client.klines("BTCUSDT", day, end, interval)) == truth("BTCUSDT", interval, day, end)
-
-
 # The archive.
 
 
-@pytest.mark.parametrize("name", OF_ARCHIVE)
+@pytest.mark.parametrize("name", ARCHIVE_FAULTS)
 def test_whatever_the_archive_does_the_rows_are_rests(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth, name: str
+    exchange: Sandbox, make_client: MakeClient, truth: Truth, name: str
 ) -> None:
-    exchange.add(Fault(ARCHIVE, **OF_ARCHIVE[name]))
-    client = ask(retries=0, **patient(name))
+    exchange.add(Fault(ARCHIVE, **ARCHIVE_FAULTS[name]))
+    client = make_client(retries=0, **patient(name))
     found = client.klines("BTCUSDT", *SPAN)
-    assert (rows(found), sources(found)) == (truth("BTCUSDT", "1h", *SPAN), {"rest"})
-    check_the_cache(client, truth)
+    assert (table_bars(found), table_sources(found)) == (truth("BTCUSDT", "1h", *SPAN), {"rest"})
+    check_cached_days(client, truth)
     exchange.clear_faults()
-    more = ask().klines("BTCUSDT", "2024-04-30", "2024-05-04")
-    assert rows(more) == truth("BTCUSDT", "1h", "2024-04-30", "2024-05-04")
-    assert sources(more) == {"cache", "vision"}
+    more = make_client().klines("BTCUSDT", "2024-04-30", "2024-05-04")
+    assert table_bars(more) == truth("BTCUSDT", "1h", "2024-04-30", "2024-05-04")
+    assert table_sources(more) == {"cache", "vision"}
 
 
-@pytest.mark.parametrize("name", [name for name in OF_ARCHIVE if name not in MEANS_NONE])
+@pytest.mark.parametrize("name", [name for name in ARCHIVE_FAULTS if name not in MEANS_NONE])
 def test_what_the_archive_does_once_is_tried_again(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth, name: str
+    exchange: Sandbox, make_client: MakeClient, truth: Truth, name: str
 ) -> None:
-    exchange.add(Fault(rf"{ARCHIVE}$", **{**OF_ARCHIVE[name], "times": 1}))
-    found = ask(**patient(name)).klines("BTCUSDT", "2024-05-01", "2024-05-02")
-    assert (rows(found), sources(found)) == (truth("BTCUSDT", "1h", "2024-05-01", "2024-05-02"), {"vision"})
+    exchange.add(Fault(rf"{ARCHIVE}$", **{**ARCHIVE_FAULTS[name], "times": 1}))
+    found = make_client(**patient(name)).klines("BTCUSDT", "2024-05-01", "2024-05-02")
+    assert (table_bars(found), table_sources(found)) == (truth("BTCUSDT", "1h", "2024-05-01", "2024-05-02"), {"vision"})
 
 
-@pytest.mark.parametrize("name", OF_ARCHIVE)
+@pytest.mark.parametrize("name", ARCHIVE_FAULTS)
 def test_where_archive_and_rest_both_fail_there_is_an_error_and_nothing_is_kept(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth, name: str
+    exchange: Sandbox, make_client: MakeClient, truth: Truth, name: str
 ) -> None:
-    exchange.add(Fault(ARCHIVE, **OF_ARCHIVE[name]))
+    exchange.add(Fault(ARCHIVE, **ARCHIVE_FAULTS[name]))
     exchange.add(Fault(REST, "status", status=503))
-    client = ask(retries=0, **patient(name))
+    client = make_client(retries=0, **patient(name))
     with pytest.raises(ProviderError) as failed:
         client.klines("BTCUSDT", *SPAN)
     assert "2024-05-01" in str(failed.value)
     assert not list(client.settings.cache_dir.rglob("*.arrow"))
     exchange.clear_faults()
-    assert rows(ask().klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
+    assert table_bars(make_client().klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
 
 
 def test_an_archive_that_is_not_there_yet_is_asked_again_by_the_next_query(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth
+    exchange: Sandbox, make_client: MakeClient, truth: Truth
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
-    assert sources(ask().klines("BTCUSDT", *SPAN)) == {"rest"}
+    assert table_sources(make_client().klines("BTCUSDT", *SPAN)) == {"rest"}
     exchange.clear_faults()
-    found = ask().klines("BTCUSDT", "2024-05-03", "2024-05-05")
-    assert (rows(found), sources(found)) == (truth("BTCUSDT", "1h", "2024-05-03", "2024-05-05"), {"vision"})
+    found = make_client().klines("BTCUSDT", "2024-05-03", "2024-05-05")
+    assert (table_bars(found), table_sources(found)) == (truth("BTCUSDT", "1h", "2024-05-03", "2024-05-05"), {"vision"})
 
 
 @pytest.mark.parametrize("kind", ["torn", "length"])
 def test_an_archive_cut_at_any_kilobyte_is_not_used(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth, tmp_path: Path, kind: str
+    exchange: Sandbox, make_client: MakeClient, truth: Truth, tmp_path: Path, kind: str
 ) -> None:
     where = "/data/spot/daily/klines/BTCUSDT/15m/BTCUSDT-15m-2024-05-01.zip"
     size = len(httpx.get(exchange.url + where).content)
@@ -226,73 +134,73 @@ def test_an_archive_cut_at_any_kilobyte_is_not_used(
     for cut in (0, 1, *range(1024, size, 1024), size - 1):
         exchange.clear_faults()
         exchange.add(Fault(rf"{ARCHIVE}$", kind, after=cut))
-        client = ask(retries=0, cache_dir=tmp_path / str(cut))
+        client = make_client(retries=0, cache_dir=tmp_path / str(cut))
         found = client.klines("BTCUSDT", "2024-05-01", "2024-05-02", "15m")
-        assert (rows(found), sources(found)) == (expected, {"rest"}), cut
+        assert (table_bars(found), table_sources(found)) == (expected, {"rest"}), cut
 
 
 def test_a_checksum_file_cut_anywhere_is_not_believed(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth, tmp_path: Path
+    exchange: Sandbox, make_client: MakeClient, truth: Truth, tmp_path: Path
 ) -> None:
     expected = truth("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
     for cut in (0, 1, 32, 63, 64, 65, 66, 80, 90):
         exchange.clear_faults()
         exchange.add(Fault(rf"{ARCHIVE}\.CHECKSUM$", "length", after=cut))
-        client = ask(retries=0, cache_dir=tmp_path / str(cut))
+        client = make_client(retries=0, cache_dir=tmp_path / str(cut))
         found = client.klines("BTCUSDT", "2024-05-01", "2024-05-02")
-        assert (rows(found), sources(found)) == (expected, {"rest"}), cut
+        assert (table_bars(found), table_sources(found)) == (expected, {"rest"}), cut
 
 
 # REST.
 
 
-@pytest.mark.parametrize("name", OF_REST)
+@pytest.mark.parametrize("name", REST_FAULTS)
 def test_whatever_rest_does_for_good_is_an_error_of_its_own_kind_and_nothing_is_kept(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth, name: str
+    exchange: Sandbox, make_client: MakeClient, truth: Truth, name: str
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
-    exchange.add(Fault(REST, **OF_REST[name]))
-    client = ask(retries=0, **patient(name))
+    exchange.add(Fault(REST, **REST_FAULTS[name]))
+    client = make_client(retries=0, **patient(name))
     with pytest.raises(CkvdError) as failed:
         client.klines("BTCUSDT", *SPAN)
     assert type(failed.value) is expected_error(name)
     assert not list(client.settings.cache_dir.rglob("*.arrow"))
     exchange.clear_faults()
     # Under another name of the same host, for a 429 is remembered by host.
-    again = ask(spot_url=exchange.url.replace("127.0.0.1", "localhost"))
-    assert rows(again.klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
+    again = make_client(spot_url=exchange.url.replace("127.0.0.1", "localhost"))
+    assert table_bars(again.klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
 
 
-@pytest.mark.parametrize("name", [name for name in OF_REST if name not in NOT_TRIED_AGAIN])
+@pytest.mark.parametrize("name", [name for name in REST_FAULTS if name not in NOT_TRIED_AGAIN])
 def test_what_rest_does_once_is_tried_again(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth, name: str
+    exchange: Sandbox, make_client: MakeClient, truth: Truth, name: str
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
-    exchange.add(Fault(rf"{REST}.*startTime=17", **{**OF_REST[name], "times": 1}))
-    found = ask(**patient(name)).klines("BTCUSDT", *SPAN)
-    assert (rows(found), sources(found)) == (truth("BTCUSDT", "1h", *SPAN), {"rest"})
+    exchange.add(Fault(rf"{REST}.*startTime=17", **{**REST_FAULTS[name], "times": 1}))
+    found = make_client(**patient(name)).klines("BTCUSDT", *SPAN)
+    assert (table_bars(found), table_sources(found)) == (truth("BTCUSDT", "1h", *SPAN), {"rest"})
 
 
 @pytest.mark.parametrize("name", sorted(NOT_TRIED_AGAIN - {"429", "418"}))
 def test_what_rest_refuses_is_asked_once_a_query_and_again_by_the_next(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth, name: str
+    exchange: Sandbox, make_client: MakeClient, truth: Truth, name: str
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
-    exchange.add(Fault(REST, **OF_REST[name]))
+    exchange.add(Fault(REST, **REST_FAULTS[name]))
     with pytest.raises(ProviderError):
-        ask(retries=3).klines("BTCUSDT", *SPAN)
+        make_client(retries=3).klines("BTCUSDT", *SPAN)
     asked = [request.query for request in exchange.requests if re.search(REST, request.path)]
     assert len(asked) == len(set(asked))
     exchange.clear_faults()
-    assert rows(ask().klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
+    assert table_bars(make_client().klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
 
 
 @pytest.mark.parametrize("kind", ["torn", "length"])
 def test_a_rest_answer_cut_at_any_kilobyte_is_not_used(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth, kind: str
+    exchange: Sandbox, make_client: MakeClient, truth: Truth, kind: str
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
-    client = ask(retries=0)
+    client = make_client(retries=0)
     client.klines("BTCUSDT", "2024-04-28", "2024-04-29")  # so that the listing is known
     size = len(client.klines("BTCUSDT", "2024-04-30", "2024-05-01", "15m")) * 150
     for cut in (0, 1, 2, *range(1024, size, 1024)):
@@ -305,10 +213,10 @@ def test_a_rest_answer_cut_at_any_kilobyte_is_not_used(
             assert not list(client.settings.cache_dir.rglob("15m/2024-05-01.arrow")), cut
         else:
             assert cut >= size - 6_000, cut  # past its end there is nothing to cut
-            assert rows(found) == truth("BTCUSDT", "15m", "2024-05-01", "2024-05-02")
+            assert table_bars(found) == truth("BTCUSDT", "15m", "2024-05-01", "2024-05-02")
             break
     exchange.clear_faults()
-    assert rows(client.klines("BTCUSDT", "2024-05-01", "2024-05-02", "15m")) == truth(
+    assert table_bars(client.klines("BTCUSDT", "2024-05-01", "2024-05-02", "15m")) == truth(
         "BTCUSDT", "15m", "2024-05-01", "2024-05-02"
     )
 
@@ -331,25 +239,23 @@ STRANGE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_strange_refusals_are_still_errors_of_ours(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], name: str
-) -> None:
+def test_strange_refusals_are_still_errors_of_ours(exchange: Sandbox, make_client: MakeClient, name: str) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
     exchange.add(Fault(REST, "status", **STRANGE[name]))
     with pytest.raises(ProviderError) as failed:
-        ask(retries=0).klines("BTCUSDT", *SPAN)
+        make_client(retries=0).klines("BTCUSDT", *SPAN)
     if isinstance(failed.value, RateLimitError):
         assert 0 < failed.value.retry_after <= 3 * 86_400
 
 
 def test_a_page_that_is_cut_at_its_limit_is_not_taken_for_the_whole(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth
+    exchange: Sandbox, make_client: MakeClient, truth: Truth
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
     exchange.add(Fault(REST, "anomaly", name="duplicates"))
-    client = ask(retries=0)
+    client = make_client(retries=0)
     try:
-        assert rows(client.klines("BTCUSDT", *SPAN, "15m")) == truth("BTCUSDT", "15m", *SPAN)
+        assert table_bars(client.klines("BTCUSDT", *SPAN, "15m")) == truth("BTCUSDT", "15m", *SPAN)
     except ProviderError:
         assert not list(client.settings.cache_dir.rglob("*.arrow"))
 
@@ -369,34 +275,32 @@ def unreachable(request: pytest.FixtureRequest, nobody: str) -> str:
     return nobody if request.param == "refused" else "http://nowhere.invalid"
 
 
-def test_without_the_archives_host_rest_has_the_rows(
-    ask: Callable[..., CryptoKlineVisionData], truth: Truth, unreachable: str
-) -> None:
-    found = ask(vision_url=unreachable).klines("BTCUSDT", *SPAN)
-    assert (rows(found), sources(found)) == (truth("BTCUSDT", "1h", *SPAN), {"rest"})
+def test_without_the_archives_host_rest_has_the_rows(make_client: MakeClient, truth: Truth, unreachable: str) -> None:
+    found = make_client(vision_url=unreachable).klines("BTCUSDT", *SPAN)
+    assert (table_bars(found), table_sources(found)) == (truth("BTCUSDT", "1h", *SPAN), {"rest"})
 
 
 def test_without_rests_host_the_archive_has_the_rows_and_what_it_lacks_is_named(
-    ask: Callable[..., CryptoKlineVisionData], truth: Truth, unreachable: str
+    make_client: MakeClient, truth: Truth, unreachable: str
 ) -> None:
-    client = ask(spot_url=unreachable)
+    client = make_client(spot_url=unreachable)
     found = client.klines("BTCUSDT", *SPAN)
-    assert (rows(found), sources(found)) == (truth("BTCUSDT", "1h", *SPAN), {"vision"})
+    assert (table_bars(found), table_sources(found)) == (truth("BTCUSDT", "1h", *SPAN), {"vision"})
     with pytest.raises(ProviderUnavailableError) as failed:
         client.klines("BTCUSDT", "2024-05-01")
     assert [str(day) for day in failed.value.days] == ["2024-06-15"]
 
 
 def test_without_any_host_the_cache_has_its_days_and_the_others_are_named(
-    ask: Callable[..., CryptoKlineVisionData], truth: Truth, unreachable: str
+    make_client: MakeClient, truth: Truth, unreachable: str
 ) -> None:
-    ask().klines("BTCUSDT", *SPAN)
-    client = ask(vision_url=unreachable, spot_url=unreachable)
-    assert rows(client.klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
+    make_client().klines("BTCUSDT", *SPAN)
+    client = make_client(vision_url=unreachable, spot_url=unreachable)
+    assert table_bars(client.klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
     with pytest.raises(ProviderUnavailableError) as failed:
         client.klines("BTCUSDT", "2024-05-02", "2024-05-05")
     assert [str(day) for day in failed.value.days] == ["2024-05-03", "2024-05-04"]
-    check_the_cache(client, truth)
+    check_cached_days(client, truth)
 
 
 # How long it may take.
@@ -404,59 +308,55 @@ def test_without_any_host_the_cache_has_its_days_and_the_others_are_named(
 
 @pytest.mark.parametrize("where", [ARCHIVE, REST])
 def test_a_drip_that_never_ends_is_not_waited_for(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth, where: str
+    exchange: Sandbox, make_client: MakeClient, truth: Truth, where: str
 ) -> None:
     # A drop every tenth of a second, for minutes: no silence is ever long, and yet a request takes ten times that.
     exchange.add(Fault(where, "drip", piece=1, seconds=0.1))
     if where == REST:
         exchange.add(Fault(ARCHIVE, "status", status=404))
-    client = ask(retries=0, timeout=0.15)
+    client = make_client(retries=0, timeout=0.15)
     try:
-        assert rows(client.klines("BTCUSDT", "2024-05-01", "2024-05-02")) == truth(
+        assert table_bars(client.klines("BTCUSDT", "2024-05-01", "2024-05-02")) == truth(
             "BTCUSDT", "1h", "2024-05-01", "2024-05-02"
         )
         assert where == ARCHIVE
     except ProviderUnavailableError:
         assert not list(client.settings.cache_dir.rglob("*.arrow"))
     exchange.clear_faults()
-    assert rows(ask().klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
+    assert table_bars(make_client().klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
 
 
-def test_a_drip_that_ends_in_time_is_used(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth
-) -> None:
+def test_a_drip_that_ends_in_time_is_used(exchange: Sandbox, make_client: MakeClient, truth: Truth) -> None:
     exchange.add(Fault(ARCHIVE, "drip", piece=200, seconds=0.01))
-    found = ask().klines("BTCUSDT", *SPAN)
-    assert (rows(found), sources(found)) == (truth("BTCUSDT", "1h", *SPAN), {"vision"})
+    found = make_client().klines("BTCUSDT", *SPAN)
+    assert (table_bars(found), table_sources(found)) == (truth("BTCUSDT", "1h", *SPAN), {"vision"})
 
 
 @pytest.mark.parametrize("retries", [0, 2])
 def test_a_request_that_fails_is_sent_as_often_as_the_settings_say(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], retries: int
+    exchange: Sandbox, make_client: MakeClient, retries: int
 ) -> None:
     exchange.add(Fault(".", "status", status=503))
     with pytest.raises(ProviderUnavailableError):
-        ask(retries=retries).klines("BTCUSDT", "2024-05-01", "2024-05-02")
+        make_client(retries=retries).klines("BTCUSDT", "2024-05-01", "2024-05-02")
     asked = [f"{request.path}?{request.query}" for request in exchange.requests]
     assert {asked.count(one) for one in asked} == {retries + 1}
     assert sum(".zip" in one for one in asked) == retries + 1
 
 
-def test_the_archive_and_rest_each_get_that_many_tries_for_a_day(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData]
-) -> None:
+def test_the_archive_and_rest_each_get_that_many_tries_for_a_day(exchange: Sandbox, make_client: MakeClient) -> None:
     exchange.add(Fault(".", "status", status=503))
     with pytest.raises(ProviderUnavailableError):
-        ask(retries=1).klines("BTCUSDT", "2024-05-01", "2024-05-02")
+        make_client(retries=1).klines("BTCUSDT", "2024-05-01", "2024-05-02")
     assert len(exchange.requests) <= 2 * (1 + 1)
 
 
 def test_an_archive_that_fails_three_times_in_a_row_is_left_alone(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth
+    exchange: Sandbox, make_client: MakeClient, truth: Truth
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=503))
-    found = ask(retries=0, concurrency=1).klines("BTCUSDT", "2024-05-02", "2024-05-30")
-    assert rows(found) == truth("BTCUSDT", "1h", "2024-05-02", "2024-05-30")
+    found = make_client(retries=0, concurrency=1).klines("BTCUSDT", "2024-05-02", "2024-05-30")
+    assert table_bars(found) == truth("BTCUSDT", "1h", "2024-05-02", "2024-05-30")
     asked = {request.path for request in exchange.requests if re.search(ARCHIVE, request.path)}
     assert len(asked) <= 8  # three, and what was already on its way
 
@@ -532,14 +432,9 @@ class Crowd:
         return found
 
 
-def asked_rest(exchange: Sandbox) -> list[int]:
-    """The statuses of REST's answers."""
-    return [request.status for request in exchange.requests if re.search(REST, request.path)]
-
-
 @pytest.mark.parametrize("market", ["spot", "um"])
 def test_a_crowd_on_one_budget_waits_rather_than_draw_a_429(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], market: str
+    exchange: Sandbox, make_client: MakeClient, market: str
 ) -> None:
     # What is asked in all, some 180 days, is more than what is left of the exchange's budget; the client's ends
     # before it. So within the minute all wait: the log comes to rest, and there is no 429 in it. Nobody here waits
@@ -550,15 +445,15 @@ def test_a_crowd_on_one_budget_waits_rather_than_draw_a_429(
     left = 200 if market == "spot" else 100
     exchange.add(Fault(REST, "weight", market=market, weight=budget - left, times=1))
     began = wait_for_room_in_the_minute(20)
-    with Crowd({**exchange.settings, "cache_dir": ask().settings.cache_dir, "timeout": 20}, 3, market) as crowd:
+    with Crowd({**exchange.settings, "cache_dir": make_client().settings.cache_dir, "timeout": 20}, 3, market) as crowd:
         before, at_rest = -1, 0
         while crowd.busy and at_rest < 10:
             time.sleep(0.15)
-            now = len(asked_rest(exchange))
+            now = len(rest_statuses(exchange))
             at_rest = at_rest + 1 if now == before and now else 0
             before = now
         waiting = crowd.busy
-    statuses = asked_rest(exchange)
+    statuses = rest_statuses(exchange)
     assert set(statuses) == {200}
     if int(time.time() // 60) == began:
         assert waiting
@@ -567,12 +462,12 @@ def test_a_crowd_on_one_budget_waits_rather_than_draw_a_429(
 
 @pytest.mark.parametrize("status", [429, 418])
 def test_a_refusal_that_comes_anyway_stops_threads_and_processes_until_it_is_over(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth, status: int
+    exchange: Sandbox, make_client: MakeClient, truth: Truth, status: int
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
     exchange.add(Fault(REST, "status", status=status, headers={"Retry-After": "600"}, times=1))
     with pytest.raises(RateLimitError) as stopped:
-        ask().klines("BTCUSDT", *SPAN)
+        make_client().klines("BTCUSDT", *SPAN)
     assert stopped.value.status in (status, None)
     assert 0 < stopped.value.retry_after <= 600
     exchange.forget()
@@ -580,34 +475,32 @@ def test_a_refusal_that_comes_anyway_stops_threads_and_processes_until_it_is_ove
 
     def again(day: int) -> None:
         try:
-            ask().klines("BTCUSDT", f"2024-04-{day:02d}", f"2024-04-{day + 1:02d}")
+            make_client().klines("BTCUSDT", f"2024-04-{day:02d}", f"2024-04-{day + 1:02d}")
         except CkvdError as error:
             errors.append(error)
 
     threads = [threading.Thread(target=again, args=(day,)) for day in range(1, 9)]
     for thread in threads:
         thread.start()
-    with Crowd({**exchange.settings, "cache_dir": ask().settings.cache_dir}, 1) as crowd:
+    with Crowd({**exchange.settings, "cache_dir": make_client().settings.cache_dir}, 1) as crowd:
         assert crowd.said() == ["RateLimitError"] * 6
     for thread in threads:
         thread.join()
     assert [type(error) for error in errors] == [RateLimitError] * 8
     assert {error.until for error in errors if isinstance(error, RateLimitError)} == {stopped.value.until}
-    assert asked_rest(exchange) == []
+    assert rest_statuses(exchange) == []
     # Another market has another budget, and the archive none at all.
-    assert rows(ask().klines("BTCUSDT", *SPAN, "1h", "um")) == truth("BTCUSDT", "1h", *SPAN, "um")
+    assert table_bars(make_client().klines("BTCUSDT", *SPAN, "1h", "um")) == truth("BTCUSDT", "1h", *SPAN, "um")
     exchange.clear_faults()
-    assert rows(ask().klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
+    assert table_bars(make_client().klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
 
 
-def test_a_refusal_in_the_midst_of_a_crowd_ends_all_its_asking(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData]
-) -> None:
+def test_a_refusal_in_the_midst_of_a_crowd_ends_all_its_asking(exchange: Sandbox, make_client: MakeClient) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
     exchange.add(Fault(rf"{REST}.*startTime=16", "status", status=429, headers={"Retry-After": "600"}, times=1))
-    with Crowd({**exchange.settings, "cache_dir": ask().settings.cache_dir, "timeout": 20}, 2) as crowd:
+    with Crowd({**exchange.settings, "cache_dir": make_client().settings.cache_dir, "timeout": 20}, 2) as crowd:
         said = crowd.said()
-    statuses = asked_rest(exchange)
+    statuses = rest_statuses(exchange)
     assert statuses.count(429) == 1
     after = statuses[statuses.index(429) + 1 :]
     assert len(after) <= 2 * 6  # what each thread had on its way
@@ -616,37 +509,37 @@ def test_a_refusal_in_the_midst_of_a_crowd_ends_all_its_asking(
 
 
 def test_nobody_asks_again_before_the_moment_that_the_refusal_names(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth
+    exchange: Sandbox, make_client: MakeClient, truth: Truth
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
     exchange.add(Fault(REST, "status", status=429, headers={"Retry-After": "2"}, times=1))
     with pytest.raises(RateLimitError) as stopped:
-        ask().klines("BTCUSDT", *SPAN)
+        make_client().klines("BTCUSDT", *SPAN)
     exchange.forget()
     found = None
     while found is None:
         try:
-            found = ask().klines("BTCUSDT", *SPAN)
+            found = make_client().klines("BTCUSDT", *SPAN)
         except RateLimitError:
-            assert asked_rest(exchange) == []
+            assert rest_statuses(exchange) == []
             time.sleep(0.05)
     assert time.time() >= stopped.value.until.timestamp()
-    assert rows(found) == truth("BTCUSDT", "1h", *SPAN)
+    assert table_bars(found) == truth("BTCUSDT", "1h", *SPAN)
 
 
 def test_days_fetched_before_a_refusal_are_kept_and_not_asked_for_again(
-    exchange: Sandbox, ask: Callable[..., CryptoKlineVisionData], truth: Truth
+    exchange: Sandbox, make_client: MakeClient, truth: Truth
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
     exchange.add(Fault(rf"{REST}.*startTime=17152128", "status", status=429, headers={"Retry-After": "1"}, times=1))
     span = ("2024-05-01", "2024-05-13")
     with pytest.raises(RateLimitError):
-        ask(concurrency=1).klines("BTCUSDT", *span)
-    client = ask(concurrency=1, spot_url=exchange.url.replace("127.0.0.1", "localhost"))
+        make_client(concurrency=1).klines("BTCUSDT", *span)
+    client = make_client(concurrency=1, spot_url=exchange.url.replace("127.0.0.1", "localhost"))
     planned = client.plan("BTCUSDT", *span).column("source").to_pylist()
     assert planned == ["cache"] * 8 + ["vision"] * 4
     exchange.forget()
-    assert rows(client.klines("BTCUSDT", *span)) == truth("BTCUSDT", "1h", *span)
+    assert table_bars(client.klines("BTCUSDT", *span)) == truth("BTCUSDT", "1h", *span)
     assert not [request for request in exchange.requests if "startTime=1714521600000" in request.query]
 
 

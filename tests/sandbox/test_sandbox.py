@@ -11,10 +11,8 @@ import socket
 import threading
 import zipfile
 from datetime import date
-from decimal import Decimal
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import httpx
 import pytest
@@ -28,10 +26,7 @@ from ckvd_sql.market.series import (
     Market,
     Month,
     Period,
-    Series,
     day_start,
-    parse_interval,
-    parse_time,
 )
 from ckvd_sql.sandbox import ANOMALIES, OUTAGES, SYMBOLS, Fault, Sandbox, market_bars, serve
 from ckvd_sql.sandbox.anomalies import MEMBERS, ROWS, TEXTS
@@ -39,102 +34,27 @@ from ckvd_sql.sandbox.history import closed_bars
 from ckvd_sql.sandbox.limits import Meter
 from ckvd_sql.sandbox.symbols import Listing, listing_of
 from ckvd_sql.sandbox.synthetic import minutes, refine
+from tests.support.exchange import (
+    ROUTES,
+    ZIP,
+    added_up,
+    as_decimals,
+    expected_rows,
+    in_rest_shape,
+    klines,
+    ms,
+    rest_rows,
+    series,
+    zip_path,
+    zip_rows,
+)
+from tests.support.truth import at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 NOW = "2024-06-15T12:00:30"
-ROUTES = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
-BTC = {Market.SPOT: "BTCUSDT", Market.UM: "BTCUSDT", Market.CM: "BTCUSD_PERP"}
-ZIP = "/data/spot/daily/klines/BTCUSDT/1h/BTCUSDT-1h-2024-06-01.zip"
 LISTINGS = [one for listings in SYMBOLS.values() for one in listings]
-
-Row = list[Any]
-
-
-def at(text: str) -> int:
-    return parse_time(text, "time")
-
-
-def ms(text: str) -> int:
-    return at(text) // 1000
-
-
-@pytest.fixture(scope="module")
-def session(running_exchange: Sandbox) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=running_exchange.url, timeout=20) as session:
-        yield session
-
-
-@pytest.fixture
-def client(session: httpx.Client, exchange: Sandbox) -> httpx.Client:
-    assert exchange.url == session.base_url
-    return session
-
-
-def klines(client: httpx.Client, market: Market, **params: Any) -> httpx.Response:
-    asked = {"symbol": BTC[market], "interval": "1h", **params}
-    return client.get(f"{ROUTES[market]}/klines", params={k: v for k, v in asked.items() if v is not None})
-
-
-def rows(client: httpx.Client, market: Market, **params: Any) -> list[Row]:
-    answer = klines(client, market, **params)
-    assert answer.status_code == 200, answer.text
-    found: list[Row] = answer.json()
-    return found
-
-
-def series(market: Market, interval: str, symbol: str | None = None) -> Series:
-    return Series(market, symbol or BTC[market], parse_interval(interval, market))
-
-
-def path(market: Market, interval: str, period: Period, symbol: str | None = None) -> str:
-    return "/" + quote(series(market, interval, symbol).archive_path(period))
-
-
-def archived(client: httpx.Client, where: str) -> list[list[str]]:
-    """The rows of an archive, its checksum verified."""
-    body, checksum = client.get(where), client.get(f"{where}.CHECKSUM")
-    assert body.status_code == checksum.status_code == 200
-    digest, name = checksum.text.strip().split("  ")
-    assert digest == hashlib.sha256(body.content).hexdigest()
-    assert name == body.url.path.rpartition("/")[2]
-    with zipfile.ZipFile(io.BytesIO(body.content)) as archive:
-        (member,) = archive.namelist()
-        assert member == name.replace(".zip", ".csv")
-        return [line.split(",") for line in archive.read(member).decode().splitlines()]
-
-
-def in_rest_shape(cells: list[str]) -> Row:
-    opened, closed = int(cells[0]), int(cells[6])
-    if opened >= 10**14:
-        opened, closed = opened // 1000, closed // 1000
-    return [opened, *cells[1:6], closed, cells[7], int(cells[8]), *cells[9:]]
-
-
-def added_up(parts: list[Row], interval: str) -> list[tuple[Any, ...]]:
-    """Bars of an interval made of shorter ones, in exact decimals."""
-    grid = INTERVALS[interval]
-    out = []
-    for slot, group in groupby(parts, key=lambda row: grid.slot(row[0] * 1000)):
-        bars = list(group)
-        sums = [sum(Decimal(bar[column]) for bar in bars) for column in (5, 7, 8, 9, 10)]
-        high, low = max(Decimal(bar[2]) for bar in bars), min(Decimal(bar[3]) for bar in bars)
-        opened, closed = grid.opens(slot) // 1000, grid.opens(slot + 1) // 1000 - 1
-        out.append((opened, Decimal(bars[0][1]), high, low, Decimal(bars[-1][4]), closed, *sums))
-    return out
-
-
-def as_decimals(bars: list[Row]) -> list[tuple[Any, ...]]:
-    return [
-        (bar[0], *map(Decimal, bar[1:5]), bar[6], *(Decimal(bar[column]) for column in (5, 7, 8, 9, 10)))
-        for bar in bars
-    ]
-
-
-def truth(market: Market, interval: str, start: str, end: str, symbol: str | None = None) -> list[Row]:
-    return [list(row) for row in market_bars(series(market, interval, symbol), at(start), at(end), at(end) + 40 * DAY)]
 
 
 # The synthetic market.
@@ -144,7 +64,7 @@ def truth(market: Market, interval: str, start: str, end: str, symbol: str | Non
 def test_every_interval_adds_up_to_longer_ones(market: Market) -> None:
     # From a Monday on which a 3d bar opens, for a multiple of both; spot has an outage in between.
     span = ("2023-03-13", "2023-04-03")
-    bars = {name: truth(market, name, *span) for name in INTERVALS if name not in ("1s", "1mo")}
+    bars = {name: expected_rows(market, name, *span) for name in INTERVALS if name not in ("1s", "1mo")}
     parts = {"3m": "1m", "5m": "1m", "15m": "5m", "30m": "15m", "1h": "30m", "2h": "1h", "4h": "2h"}
     parts |= {"6h": "2h", "8h": "4h", "12h": "6h", "1d": "12h", "3d": "1d", "1w": "1d"}
     for longer, shorter in parts.items():
@@ -152,16 +72,16 @@ def test_every_interval_adds_up_to_longer_ones(market: Market) -> None:
 
 
 def test_days_add_up_to_months() -> None:
-    fine = truth(Market.SPOT, "1d", "2024-01-01", "2024-04-01")
-    assert as_decimals(truth(Market.SPOT, "1mo", "2024-01-01", "2024-04-01")) == added_up(fine, "1mo")
+    fine = expected_rows(Market.SPOT, "1d", "2024-01-01", "2024-04-01")
+    assert as_decimals(expected_rows(Market.SPOT, "1mo", "2024-01-01", "2024-04-01")) == added_up(fine, "1mo")
 
 
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "币安人生USDT"])
 def test_seconds_add_up_to_minutes(symbol: str) -> None:
     day = ("2025-10-10", "2025-10-10T06:00")
-    fine = truth(Market.SPOT, "1s", *day, symbol)
+    fine = expected_rows(Market.SPOT, "1s", *day, symbol)
     assert len(fine) == 6 * 3600
-    assert as_decimals(truth(Market.SPOT, "1m", *day, symbol)) == added_up(fine, "1m")
+    assert as_decimals(expected_rows(Market.SPOT, "1m", *day, symbol)) == added_up(fine, "1m")
 
 
 @pytest.mark.parametrize("listing", LISTINGS, ids=lambda one: f"{one.market}-{one.symbol}")
@@ -188,7 +108,7 @@ def test_bars_are_possible_bars(listing: Listing) -> None:
 
 
 def test_a_day_closes_where_the_next_one_opens() -> None:
-    bars = truth(Market.UM, "1d", "2024-01-01", "2024-06-01")
+    bars = expected_rows(Market.UM, "1d", "2024-01-01", "2024-06-01")
     assert all(first[4] == second[1] for first, second in pairwise(bars))
 
 
@@ -209,7 +129,7 @@ def test_bars_do_not_depend_on_what_was_asked_before() -> None:
 
 
 def test_futures_follow_spot() -> None:
-    spot, um, cm = (truth(market, "1d", "2024-01-01", "2024-02-01") for market in Market)
+    spot, um, cm = (expected_rows(market, "1d", "2024-01-01", "2024-02-01") for market in Market)
     for one, two, three in zip(spot, um, cm, strict=True):
         assert abs(float(two[4]) / float(one[4]) - 1) < 0.005
         assert abs(float(three[4]) / float(one[4]) - 1) < 0.005
@@ -219,19 +139,21 @@ def test_futures_follow_spot() -> None:
 def test_the_first_day_is_partial_and_the_bar_of_its_day_still_opens_at_midnight(
     client: httpx.Client,
 ) -> None:
-    assert rows(client, Market.SPOT, interval="1m", startTime=0, limit=1)[0][0] == ms("2017-08-17T04:00")
-    assert rows(client, Market.SPOT, interval="1d", startTime=0, limit=1)[0][0] == ms("2017-08-17")
-    assert len(archived(client, path(Market.SPOT, "1h", date(2017, 8, 17)))) == 20
+    assert rest_rows(client, Market.SPOT, interval="1m", startTime=0, limit=1)[0][0] == ms("2017-08-17T04:00")
+    assert rest_rows(client, Market.SPOT, interval="1d", startTime=0, limit=1)[0][0] == ms("2017-08-17")
+    assert len(zip_rows(client, zip_path(Market.SPOT, "1h", date(2017, 8, 17)))) == 20
 
 
 def test_an_outage_has_no_bars_in_archive_and_rest(client: httpx.Client) -> None:
     outage = next(one for one in OUTAGES if one.market is Market.SPOT and one.start == at("2023-03-24T12:40"))
-    found = rows(client, Market.SPOT, interval="1m", startTime=ms("2023-03-24"), limit=1000)
+    found = rest_rows(client, Market.SPOT, interval="1m", startTime=ms("2023-03-24"), limit=1000)
     assert not [row for row in found if outage.start <= row[0] * 1000 < outage.end]
-    hours = [row[0] for row in rows(client, Market.SPOT, startTime=ms("2023-03-24"), endTime=ms("2023-03-24T23:00"))]
+    hours = [
+        row[0] for row in rest_rows(client, Market.SPOT, startTime=ms("2023-03-24"), endTime=ms("2023-03-24T23:00"))
+    ]
     assert ms("2023-03-24T12:00") in hours
     assert ms("2023-03-24T13:00") not in hours
-    assert hours == [int(cells[0]) for cells in archived(client, path(Market.SPOT, "1h", date(2023, 3, 24)))]
+    assert hours == [int(cells[0]) for cells in zip_rows(client, zip_path(Market.SPOT, "1h", date(2023, 3, 24)))]
     assert len(found) == 1000  # the gap does not shorten a page
 
 
@@ -241,22 +163,22 @@ def test_an_outage_has_no_bars_in_archive_and_rest(client: httpx.Client) -> None
 @pytest.mark.parametrize("market", Market)
 @pytest.mark.parametrize("interval", ["1m", "1h", "1d"])
 def test_archive_and_rest_have_the_same_bars(client: httpx.Client, market: Market, interval: str) -> None:
-    cells = archived(client, path(market, interval, date(2022, 4, 30)))
+    cells = zip_rows(client, zip_path(market, interval, date(2022, 4, 30)))
     start, end = ms("2022-04-30"), ms("2022-05-01") - 1
     pages = [(start, start + 12 * 3_600_000 - 1), (start + 12 * 3_600_000, end)]
     found = [
         row
         for first, last in pages
-        for row in rows(client, market, interval=interval, startTime=first, endTime=last, limit=1000)
+        for row in rest_rows(client, market, interval=interval, startTime=first, endTime=last, limit=1000)
     ]
     assert found == [in_rest_shape(one) for one in cells]
-    assert found == truth(market, interval, "2022-04-30", "2022-05-01")
+    assert found == expected_rows(market, interval, "2022-04-30", "2022-05-01")
 
 
 @pytest.mark.parametrize("interval", ["1h", "1d", "3d", "1w", "1mo"])
 def test_monthly_archives_have_the_bars_that_open_in_the_month(client: httpx.Client, interval: str) -> None:
-    cells = archived(client, path(Market.SPOT, interval, Month(2024, 3)))
-    assert [in_rest_shape(one) for one in cells] == truth(Market.SPOT, interval, "2024-03-01", "2024-04-01")
+    cells = zip_rows(client, zip_path(Market.SPOT, interval, Month(2024, 3)))
+    assert [in_rest_shape(one) for one in cells] == expected_rows(Market.SPOT, interval, "2024-03-01", "2024-04-01")
 
 
 def test_spot_has_no_header_and_futures_have_one_since_2022_05(client: httpx.Client) -> None:
@@ -266,7 +188,7 @@ def test_spot_has_no_header_and_futures_have_one_since_2022_05(client: httpx.Cli
         (Market.UM, date(2022, 5, 1), True),
         (Market.CM, date(2024, 6, 1), True),
     ]:
-        cells = archived(client, path(market, "12h", day))
+        cells = zip_rows(client, zip_path(market, "12h", day))
         assert (cells[0][0] == "open_time") is header
         assert {len(one) for one in cells} == {12}
         assert len(cells) == 2 + header
@@ -275,17 +197,17 @@ def test_spot_has_no_header_and_futures_have_one_since_2022_05(client: httpx.Cli
 def test_spot_counts_microseconds_from_2025_on(exchange: Sandbox, client: httpx.Client) -> None:
     exchange.set_now("2025-03-01")
     before, since = (
-        archived(client, path(Market.SPOT, "1h", one))[0] for one in (date(2024, 12, 31), date(2025, 1, 1))
+        zip_rows(client, zip_path(Market.SPOT, "1h", one))[0] for one in (date(2024, 12, 31), date(2025, 1, 1))
     )
     assert (before[0], before[6]) == (str(ms("2024-12-31")), str(ms("2024-12-31T01:00") - 1))
     assert (since[0], since[6]) == (str(at("2025-01-01")), str(at("2025-01-01T01:00") - 1))
-    um = archived(client, path(Market.UM, "1h", date(2025, 1, 1)))[1]
+    um = zip_rows(client, zip_path(Market.UM, "1h", date(2025, 1, 1)))[1]
     assert um[0] == str(ms("2025-01-01"))
-    assert rows(client, Market.SPOT, startTime=ms("2025-01-01"), limit=1)[0] == in_rest_shape(since)
+    assert rest_rows(client, Market.SPOT, startTime=ms("2025-01-01"), limit=1)[0] == in_rest_shape(since)
 
 
 def test_checksums_end_with_a_newline_on_futures_only(client: httpx.Client) -> None:
-    ends = [client.get(path(market, "1h", date(2024, 6, 1)) + ".CHECKSUM").text[-1] for market in Market]
+    ends = [client.get(zip_path(market, "1h", date(2024, 6, 1)) + ".CHECKSUM").text[-1] for market in Market]
     assert ends == ["p", "\n", "\n"]
 
 
@@ -301,22 +223,22 @@ def test_checksums_end_with_a_newline_on_futures_only(client: httpx.Client) -> N
 def test_a_file_is_there_once_it_is_published(
     exchange: Sandbox, client: httpx.Client, market: Market, interval: str, period: Period, published: int
 ) -> None:
-    where = path(market, interval, period)
+    where = zip_path(market, interval, period)
     exchange.set_now(published - 1)
     for ending in ("", ".CHECKSUM"):
         answer = client.get(where + ending)
         assert answer.status_code == 404
         assert "<Code>NoSuchKey</Code>" in answer.text
     exchange.set_now(published)
-    assert archived(client, where)
+    assert zip_rows(client, where)
     assert client.get(where).headers["Last-Modified"] == client.get(where).headers["Date"]
 
 
 @pytest.mark.parametrize(
     "where",
     [
-        path(Market.SPOT, "1h", date(2017, 8, 16)),
-        path(Market.SPOT, "1w", date(2024, 6, 3)),
+        zip_path(Market.SPOT, "1h", date(2017, 8, 16)),
+        zip_path(Market.SPOT, "1w", date(2024, 6, 3)),
         ZIP.replace("BTCUSDT", "NOSUCHUSDT"),
         ZIP.replace("-06-01", "-02-30"),
         "/data/futures/um/daily/klines/BTCUSDT/1s/BTCUSDT-1s-2024-06-01.zip",
@@ -346,8 +268,8 @@ def test_files_can_be_asked_for_in_part_or_if_changed(client: httpx.Client) -> N
 def test_the_non_ascii_symbol_works_percent_encoded(exchange: Sandbox, client: httpx.Client) -> None:
     exchange.set_now("2025-11-15")
     symbol = "币安人生USDT"
-    cells = archived(client, path(Market.SPOT, "1h", date(2025, 10, 8), symbol))
-    found = rows(client, Market.SPOT, symbol=symbol, startTime=ms("2025-10-08"), limit=24)
+    cells = zip_rows(client, zip_path(Market.SPOT, "1h", date(2025, 10, 8), symbol))
+    found = rest_rows(client, Market.SPOT, symbol=symbol, startTime=ms("2025-10-08"), limit=24)
     assert found == [in_rest_shape(one) for one in cells]
     assert symbol in exchange.requests[0].path
 
@@ -357,73 +279,73 @@ def test_the_non_ascii_symbol_works_percent_encoded(exchange: Sandbox, client: h
 
 @pytest.mark.parametrize("market", Market)
 def test_limits(client: httpx.Client, market: Market) -> None:
-    assert len(rows(client, market)) == 500
-    assert len(rows(client, market, limit=1000)) == 1000
+    assert len(rest_rows(client, market)) == 500
+    assert len(rest_rows(client, market, limit=1000)) == 1000
     more = klines(client, market, limit=1501)
     if market is Market.SPOT:
         assert len(more.json()) == 1000
     else:
         assert (more.status_code, more.json()["code"]) == (400, -1130)
-        assert len(rows(client, market, limit=1500)) == 1500
+        assert len(rest_rows(client, market, limit=1500)) == 1500
 
 
 @pytest.mark.parametrize("market", Market)
 def test_both_bounds_are_included(client: httpx.Client, market: Market) -> None:
     start, end = ms("2024-03-01"), ms("2024-03-01T05:00")
-    assert [row[0] for row in rows(client, market, startTime=start, endTime=end)] == list(
+    assert [row[0] for row in rest_rows(client, market, startTime=start, endTime=end)] == list(
         range(start, end + 1, 3_600_000)
     )
-    assert len(rows(client, market, startTime=start + 1, endTime=end - 1)) == 4
+    assert len(rest_rows(client, market, startTime=start + 1, endTime=end - 1)) == 4
 
 
 @pytest.mark.parametrize("market", Market)
 def test_which_rows_a_limit_keeps(client: httpx.Client, market: Market) -> None:
     start, end = ms("2024-03-01"), ms("2024-03-02")
-    opens = [row[0] for row in rows(client, market, startTime=start, endTime=end, limit=3)]
+    opens = [row[0] for row in rest_rows(client, market, startTime=start, endTime=end, limit=3)]
     if market is Market.CM:
         assert opens[-1] == end
     else:
         assert opens[0] == start
-    assert rows(client, market, endTime=end, limit=3)[-1][0] == end
-    assert rows(client, market, limit=3)[-1][0] == ms("2024-06-15T12:00")
+    assert rest_rows(client, market, endTime=end, limit=3)[-1][0] == end
+    assert rest_rows(client, market, limit=3)[-1][0] == ms("2024-06-15T12:00")
 
 
 def test_cm_knows_200_days(client: httpx.Client) -> None:
     start, days = ms("2023-01-01"), 86_400_000
-    assert rows(client, Market.CM, interval="1d", startTime=start, endTime=start + 200 * days)
+    assert rest_rows(client, Market.CM, interval="1d", startTime=start, endTime=start + 200 * days)
     refused = klines(client, Market.CM, interval="1d", startTime=start, endTime=start + 200 * days + 1)
     assert (refused.status_code, refused.json()["code"]) == (400, -4088)
-    assert len(rows(client, Market.CM, interval="1d", startTime=start, limit=1000)) == 201
-    assert len(rows(client, Market.CM, interval="1d", endTime=start, limit=1000)) == 201
-    assert rows(client, Market.CM, interval="1h", startTime=start, limit=2)[0][0] == start
+    assert len(rest_rows(client, Market.CM, interval="1d", startTime=start, limit=1000)) == 201
+    assert len(rest_rows(client, Market.CM, interval="1d", endTime=start, limit=1000)) == 201
+    assert rest_rows(client, Market.CM, interval="1h", startTime=start, limit=2)[0][0] == start
 
 
 @pytest.mark.parametrize("market", Market)
 @pytest.mark.parametrize("interval", ["1m", "1h", "1d", "3d", "1w", "1M"])
 def test_the_open_bar_is_the_last_one(exchange: Sandbox, client: httpx.Client, market: Market, interval: str) -> None:
     now = exchange.now // 1000
-    before, forming = rows(client, market, interval=interval, limit=2)
+    before, forming = rest_rows(client, market, interval=interval, limit=2)
     assert before[6] < now <= forming[6]
     assert before[6] + 1 == forming[0]
     exchange.set_now(at(NOW) + 20 * SECOND)
-    later = rows(client, market, interval=interval, limit=1)[0]
+    later = rest_rows(client, market, interval=interval, limit=1)[0]
     assert (later[0], later[1], later[6]) == (forming[0], forming[1], forming[6])
     assert later[8] >= forming[8] > 0
-    assert before not in rows(client, market, interval=interval, startTime=forming[0])
+    assert before not in rest_rows(client, market, interval=interval, startTime=forming[0])
 
 
 def test_the_open_bar_is_made_of_the_seconds_so_far(client: httpx.Client) -> None:
-    seconds = rows(client, Market.SPOT, interval="1s", startTime=ms("2024-06-15T12:00"))
+    seconds = rest_rows(client, Market.SPOT, interval="1s", startTime=ms("2024-06-15T12:00"))
     assert len(seconds) == 31  # the last has only just opened
     assert seconds[-1][8] == 0
-    assert as_decimals(rows(client, Market.SPOT, interval="1m", limit=1)) == added_up(seconds, "1m")
-    assert as_decimals(rows(client, Market.SPOT, interval="1h", limit=1)) == added_up(seconds, "1h")
+    assert as_decimals(rest_rows(client, Market.SPOT, interval="1m", limit=1)) == added_up(seconds, "1m")
+    assert as_decimals(rest_rows(client, Market.SPOT, interval="1h", limit=1)) == added_up(seconds, "1h")
 
 
 @pytest.mark.parametrize("market", Market)
 def test_before_listing_and_in_the_future_there_are_no_rows(client: httpx.Client, market: Market) -> None:
-    assert rows(client, market, startTime=0, endTime=ms("1970-06-01")) == []
-    assert rows(client, market, startTime=ms("2030-01-01")) == []
+    assert rest_rows(client, market, startTime=0, endTime=ms("1970-06-01")) == []
+    assert rest_rows(client, market, startTime=ms("2030-01-01")) == []
 
 
 @pytest.mark.parametrize("market", Market)
@@ -452,7 +374,7 @@ def test_errors_are_worded_as_binance_words_them(
 
 
 def test_seconds_are_for_spot_only(client: httpx.Client) -> None:
-    assert rows(client, Market.SPOT, interval="1s", limit=5)
+    assert rest_rows(client, Market.SPOT, interval="1s", limit=5)
     assert [klines(client, market, interval="1s").json()["code"] for market in (Market.UM, Market.CM)] == [
         -1120,
         -1120,
@@ -461,21 +383,21 @@ def test_seconds_are_for_spot_only(client: httpx.Client) -> None:
 
 def test_a_delisted_pair_keeps_its_history(client: httpx.Client) -> None:
     delisted = ms("2022-05-13T00:45")
-    found = rows(client, Market.SPOT, symbol="LUNAUSDT", interval="1m")
+    found = rest_rows(client, Market.SPOT, symbol="LUNAUSDT", interval="1m")
     assert found[-1][0] == delisted - 60_000
-    assert len(archived(client, path(Market.SPOT, "1m", date(2022, 5, 13), "LUNAUSDT"))) == 45
-    assert client.get(path(Market.SPOT, "1m", date(2022, 5, 14), "LUNAUSDT")).status_code == 404
+    assert len(zip_rows(client, zip_path(Market.SPOT, "1m", date(2022, 5, 13), "LUNAUSDT"))) == 45
+    assert client.get(zip_path(Market.SPOT, "1m", date(2022, 5, 14), "LUNAUSDT")).status_code == 404
 
 
 def test_a_delivered_contract_is_left_to_the_archive(exchange: Sandbox, client: httpx.Client) -> None:
     contract = {Market.UM: "BTCUSDT_240628", Market.CM: "BTCUSD_240628"}
     for market, symbol in contract.items():
-        assert rows(client, market, symbol=symbol)
+        assert rest_rows(client, market, symbol=symbol)
     exchange.set_now("2024-07-15")
     for market, symbol in contract.items():
         answer = klines(client, market, symbol=symbol)
         assert (answer.status_code, answer.json()["code"]) == (400, -1122)
-        assert archived(client, path(market, "1h", date(2024, 6, 27), symbol))
+        assert zip_rows(client, zip_path(market, "1h", date(2024, 6, 27), symbol))
 
 
 @pytest.mark.parametrize("market", Market)
@@ -526,9 +448,9 @@ def test_who_asks_for_too_much_is_told_to_wait_then_banned(
     assert 1 <= int(answers[0].headers["Retry-After"]) <= 60
     assert int(answers[-1].headers["Retry-After"]) == 120
     other = Market.UM if market is Market.SPOT else Market.SPOT
-    assert rows(client, other, limit=1)
+    assert rest_rows(client, other, limit=1)
     exchange.clear_faults()
-    assert rows(client, market, limit=1)
+    assert rest_rows(client, market, limit=1)
 
 
 def test_a_budget_is_new_each_minute_and_a_ban_ends() -> None:
@@ -568,9 +490,9 @@ def test_a_fault_without_times_lasts_until_cleared(exchange: Sandbox, client: ht
     for _ in range(3):
         answer = klines(client, Market.SPOT)
         assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html")
-    assert rows(client, Market.SPOT, symbol="ETHUSDT")
+    assert rest_rows(client, Market.SPOT, symbol="ETHUSDT")
     exchange.clear_faults()
-    assert rows(client, Market.SPOT)
+    assert rest_rows(client, Market.SPOT)
 
 
 def test_torn_and_reset_bodies(exchange: Sandbox, client: httpx.Client) -> None:
@@ -580,7 +502,7 @@ def test_torn_and_reset_bodies(exchange: Sandbox, client: httpx.Client) -> None:
         client.get(ZIP)
     with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
         client.get(ZIP)
-    assert archived(client, ZIP)
+    assert zip_rows(client, ZIP)
 
 
 def test_a_stall_lasts_until_the_client_gives_up(exchange: Sandbox, client: httpx.Client) -> None:
@@ -617,7 +539,7 @@ def test_a_corrupted_zip_matches_its_checksum(exchange: Sandbox, client: httpx.C
         pytest.raises(Exception, match=r"(?i)crc|decompress|invalid"),
     ):
         archive.read(archive.namelist()[0])
-    assert archived(client, ZIP)
+    assert zip_rows(client, ZIP)
 
 
 def test_a_redirect(exchange: Sandbox, client: httpx.Client) -> None:
@@ -649,7 +571,7 @@ def test_a_fault_ends_at_the_exchanges_time_that_it_names(exchange: Sandbox, cli
 # Anomalies.
 
 
-def members(client: httpx.Client, where: str) -> list[tuple[str, bytes]]:
+def zip_members(client: httpx.Client, where: str) -> list[tuple[str, bytes]]:
     """What is in a zip, its checksum verified."""
     body, checksum = client.get(where), client.get(f"{where}.CHECKSUM")
     assert body.status_code == checksum.status_code == 200
@@ -669,13 +591,13 @@ def test_an_anomaly_is_published_under_its_own_checksum_while_rest_has_the_truth
     exchange: Sandbox, client: httpx.Client, clean: bytes, name: str
 ) -> None:
     exchange.add(Fault(path=r"\.zip", kind="anomaly", name=name))
-    spoiled, csv = members(client, ZIP), ZIP.rpartition("/")[2].replace(".zip", ".csv")
+    spoiled, csv = zip_members(client, ZIP), ZIP.rpartition("/")[2].replace(".zip", ".csv")
     if name not in ("no header", "mixed units"):  # an hour of spot has no header, and is in milliseconds
         assert spoiled != [(csv, clean)]
-    found = rows(client, Market.SPOT, startTime=ms("2024-06-01"), endTime=ms("2024-06-02") - 1)
-    assert found == truth(Market.SPOT, "1h", "2024-06-01", "2024-06-02")
+    found = rest_rows(client, Market.SPOT, startTime=ms("2024-06-01"), endTime=ms("2024-06-02") - 1)
+    assert found == expected_rows(Market.SPOT, "1h", "2024-06-01", "2024-06-02")
     exchange.clear_faults()
-    assert members(client, ZIP) == [(csv, clean)]
+    assert zip_members(client, ZIP) == [(csv, clean)]
 
 
 @pytest.mark.parametrize(
@@ -697,13 +619,13 @@ def test_anomalies_of_rows_are_in_the_archive_and_if_asked_for_in_rest(
     exchange: Sandbox, client: httpx.Client, name: str, number: int, times: tuple[str, str]
 ) -> None:
     exchange.add(Fault(path=r"\.zip|/klines", kind="anomaly", name=name))
-    (cells,) = (text.decode().splitlines() for _, text in members(client, ZIP))
+    (cells,) = (text.decode().splitlines() for _, text in zip_members(client, ZIP))
     row = cells[number].split(",")
     assert (int(row[0]), int(row[6])) == tuple(map(ms, times))
     if name not in ("another day", "unsorted"):
         day = {"startTime": ms("2024-06-01"), "endTime": ms("2024-06-02") - 1}
-        assert rows(client, Market.SPOT, **day) == [in_rest_shape(one.split(",")) for one in cells]
-        part = rows(client, Market.SPOT, startTime=ms(times[0]), endTime=ms(times[0]))
+        assert rest_rows(client, Market.SPOT, **day) == [in_rest_shape(one.split(",")) for one in cells]
+        part = rest_rows(client, Market.SPOT, startTime=ms(times[0]), endTime=ms(times[0]))
         assert in_rest_shape(row) in part
 
 
@@ -720,11 +642,11 @@ def test_anomalies_of_single_cells(exchange: Sandbox, client: httpx.Client, clea
     for name, row in expected.items():
         exchange.clear_faults()
         exchange.add(Fault(path=r"\.zip", kind="anomaly", name=name))
-        ((_, text),) = members(client, ZIP)
+        ((_, text),) = zip_members(client, ZIP)
         assert [line.split(b",") for line in text.splitlines()] == [*lines[:12], row, *lines[13:]], name
     exchange.clear_faults()
     exchange.add(Fault(path=r"\.zip", kind="anomaly", name="conflicting duplicates"))
-    cells = archived(client, ZIP)
+    cells = zip_rows(client, ZIP)
     assert (len(cells), cells[6][:8], int(cells[7][8])) == (26, cells[7][:8], int(cells[6][8]) + 1)
 
 
@@ -732,7 +654,7 @@ def test_anomalies_of_text(exchange: Sandbox, client: httpx.Client, clean: bytes
     for name in TEXTS:
         exchange.clear_faults()
         exchange.add(Fault(path=r"\.zip", kind="anomaly", name=name))
-        ((_, text),) = members(client, ZIP)
+        ((_, text),) = zip_members(client, ZIP)
         match name:
             case "header":
                 assert text.startswith(b"open_time,open,")
@@ -762,7 +684,7 @@ def test_anomalies_of_members(exchange: Sandbox, client: httpx.Client) -> None:
     for name, names in expected.items():
         exchange.clear_faults()
         exchange.add(Fault(path=r"\.zip", kind="anomaly", name=name))
-        found = members(client, ZIP)
+        found = zip_members(client, ZIP)
         assert [member for member, _ in found] == names
         if name == "zip bomb":
             assert len(found[0][1]) > 60_000_000 > 600 * len(client.get(ZIP).content)
@@ -771,28 +693,28 @@ def test_anomalies_of_members(exchange: Sandbox, client: httpx.Client) -> None:
 
 def test_milliseconds_stand_among_microseconds(exchange: Sandbox, client: httpx.Client) -> None:
     exchange.set_now("2025-03-01")
-    where = path(Market.SPOT, "1h", date(2025, 1, 1))
-    before = archived(client, where)
+    where = zip_path(Market.SPOT, "1h", date(2025, 1, 1))
+    before = zip_rows(client, where)
     exchange.add(Fault(path=r"\.zip", kind="anomaly", name="mixed units"))
-    after = archived(client, where)
+    after = zip_rows(client, where)
     assert [len(row[0]) for row in after[:4]] == [16, 13, 13, 16]
     assert [in_rest_shape(row) for row in after] == [in_rest_shape(row) for row in before]
 
 
 def test_futures_can_lack_their_header(exchange: Sandbox, client: httpx.Client) -> None:
-    where = path(Market.UM, "1h", date(2024, 6, 1))
-    with_header = archived(client, where)
+    where = zip_path(Market.UM, "1h", date(2024, 6, 1))
+    with_header = zip_rows(client, where)
     exchange.add(Fault(path=r"\.zip", kind="anomaly", name="no header"))
-    assert archived(client, where) == with_header[1:]
+    assert zip_rows(client, where) == with_header[1:]
 
 
 def test_a_torn_file_is_replaced_when_its_time_has_come(exchange: Sandbox, client: httpx.Client) -> None:
     exchange.add(Fault(path=r"\.zip", kind="anomaly", name="ends at 07:36", until="2024-06-20"))
-    where = path(Market.SPOT, "1m", date(2024, 6, 1))
-    torn = archived(client, where)
+    where = zip_path(Market.SPOT, "1m", date(2024, 6, 1))
+    torn = zip_rows(client, where)
     assert (len(torn), int(torn[-1][0])) == (457, ms("2024-06-01T07:36"))
     exchange.set_now("2024-06-20")
-    assert len(archived(client, where)) == 1440
+    assert len(zip_rows(client, where)) == 1440
 
 
 @pytest.mark.parametrize(
@@ -886,7 +808,7 @@ def test_serving_in_the_foreground_ends_with_a_signal() -> None:
 
 
 def test_many_requests_at_once(exchange: Sandbox, client: httpx.Client) -> None:
-    days = [path(Market.SPOT, "1m", date(2024, 5, number)) for number in range(1, 13)]
+    days = [zip_path(Market.SPOT, "1m", date(2024, 5, number)) for number in range(1, 13)]
     found: dict[str, bytes] = {}
 
     def ask(where: str) -> None:
@@ -909,10 +831,10 @@ def tree(client: httpx.Client, exchange: Sandbox, tmp_path: Path) -> Path:
     """An archive tree: a month of spot hours in µs and two days beside it, and a day of um."""
     exchange.set_now("2025-03-15")
     for where in (
-        path(Market.SPOT, "1h", Month(2025, 1)),
-        path(Market.SPOT, "1h", date(2025, 2, 1)),
-        path(Market.SPOT, "1h", date(2025, 2, 2)),
-        path(Market.UM, "1h", date(2025, 2, 1)),
+        zip_path(Market.SPOT, "1h", Month(2025, 1)),
+        zip_path(Market.SPOT, "1h", date(2025, 2, 1)),
+        zip_path(Market.SPOT, "1h", date(2025, 2, 2)),
+        zip_path(Market.UM, "1h", date(2025, 2, 1)),
     ):
         for name in (where, f"{where}.CHECKSUM"):
             file = tmp_path / name[1:]
@@ -936,12 +858,14 @@ def test_a_replay_serves_a_folder_untouched(tree: Path) -> None:
 def test_a_replay_answers_rest_from_the_rows_of_its_zips(tree: Path) -> None:
     with Sandbox(now="2025-03-15", replay=tree) as exchange, httpx.Client(base_url=exchange.url) as client:
         start, end = ms("2025-01-31"), ms("2025-02-02") - 1
-        assert rows(client, Market.SPOT, startTime=start, endTime=end) == truth(
+        assert rest_rows(client, Market.SPOT, startTime=start, endTime=end) == expected_rows(
             Market.SPOT, "1h", "2025-01-31", "2025-02-02"
         )
-        assert rows(client, Market.SPOT, limit=30) == truth(Market.SPOT, "1h", "2025-02-01T18:00", "2025-02-03")
-        assert rows(client, Market.UM) == truth(Market.UM, "1h", "2025-02-01", "2025-02-02")
-        assert rows(client, Market.SPOT, interval="1d") == []
+        assert rest_rows(client, Market.SPOT, limit=30) == expected_rows(
+            Market.SPOT, "1h", "2025-02-01T18:00", "2025-02-03"
+        )
+        assert rest_rows(client, Market.UM) == expected_rows(Market.UM, "1h", "2025-02-01", "2025-02-02")
+        assert rest_rows(client, Market.SPOT, interval="1d") == []
         assert klines(client, Market.SPOT, symbol="ETHUSDT").json()["code"] == -1121
         assert klines(client, Market.CM).json()["code"] == -1121
         symbols = client.get("/api/v3/exchangeInfo").json()["symbols"]

@@ -7,68 +7,15 @@ import json
 import random
 import zipfile
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from ckvd_sql.errors import MalformedDataError
-from ckvd_sql.market.bars import BAR_SCHEMA, closes, opens, read_archive, read_rest
+from ckvd_sql.market.bars import read_archive
 from ckvd_sql.market.series import HOUR, INTERVALS, Market, Month, Period, Series, day_start
-from tests.support.bars import HEADER, Row, bars
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-SERIES = Series(Market.SPOT, "BTCUSDT", INTERVALS["1h"])
-DATE = date(2024, 6, 1)
-START = day_start(DATE)
-
-
-def row(number: int, **changes: Any) -> Row:
-    """A bar of the day's hour `number`, as both sources have it, times in ms."""
-    opened = (START + number * HOUR) // 1000
-    cells: dict[str, Any] = {
-        "open_time": opened,
-        "open": f"{100 + number}.5",
-        "high": f"{110 + number}.00000000",
-        "low": f"{90 + number}",
-        "close": f"{101 + number}.25",
-        "volume": f"{number}.125",
-        "close_time": opened + 3_600_000 - 1,
-        "quote_volume": "1000.1",
-        "trades": number,
-        "taker_buy_volume": "0.5",
-        "taker_buy_quote_volume": "50.75",
-        "ignore": "0",
-    }
-    return list((cells | changes).values())
-
-
-def in_microseconds(cells: Row) -> Row:
-    """The same row as spot's archive writes it since 2025."""
-    return [cells[0] * 1000, *cells[1:6], cells[6] * 1000 + 999, *cells[7:]]
-
-
-ROWS = [row(number) for number in range(24)]
-
-
-def lines(rows: list[Row], end: str = "\n") -> bytes:
-    return "".join(f"{','.join(map(str, cells))}{end}" for cells in rows).encode()
-
-
-def zipped(text: bytes, *names: str, method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method) as archive:
-        for name in names or (f"{SERIES.archive_stem(DATE)}.csv",):
-            archive.writestr(name, text)
-    return buffer.getvalue()
-
-
-def values(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:
-    """Bars in the shape of `tests.support.bars.bar`."""
-    columns = {name: batch.column(name).to_pylist() for name in BAR_SCHEMA.names}
-    columns |= {"open_time": opens(batch).tolist(), "close_time": closes(batch).tolist()}
-    return list(zip(*columns.values(), strict=True))
+from tests.support.bars import HEADER, bars
+from tests.support.rows import DATE, ROWS, SERIES, START, csv_lines, in_microseconds, read_rest, row, values, zipped
 
 
 def archived(text: bytes, period: Period = DATE) -> list[tuple[Any, ...]]:
@@ -86,19 +33,19 @@ def refused(text: bytes) -> str:
 @pytest.mark.parametrize(
     "text",
     [
-        lines(ROWS),
-        lines(ROWS).rstrip(),
-        lines(ROWS, "\r\n"),
-        lines(ROWS, "\n\n"),
-        b"\n\n" + lines(ROWS) + b"\n\n",
-        f"{HEADER}\n".encode() + lines(ROWS),
-        f"{HEADER}\r\n".encode() + lines(ROWS, "\r\n"),
-        lines(ROWS[::-1]),
-        lines(random.Random(1).sample(ROWS, len(ROWS))),  # noqa: S311 (no secret)
-        lines(ROWS + ROWS),
-        lines([in_microseconds(cells) for cells in ROWS]),
-        lines([in_microseconds(cells) if cells[8] % 3 else cells for cells in ROWS]),
-        b"\xef\xbb\xbf" + lines(ROWS),
+        csv_lines(ROWS),
+        csv_lines(ROWS).rstrip(),
+        csv_lines(ROWS, "\r\n"),
+        csv_lines(ROWS, "\n\n"),
+        b"\n\n" + csv_lines(ROWS) + b"\n\n",
+        f"{HEADER}\n".encode() + csv_lines(ROWS),
+        f"{HEADER}\r\n".encode() + csv_lines(ROWS, "\r\n"),
+        csv_lines(ROWS[::-1]),
+        csv_lines(random.Random(1).sample(ROWS, len(ROWS))),  # noqa: S311 (no secret)
+        csv_lines(ROWS + ROWS),
+        csv_lines([in_microseconds(cells) for cells in ROWS]),
+        csv_lines([in_microseconds(cells) if cells[8] % 3 else cells for cells in ROWS]),
+        b"\xef\xbb\xbf" + csv_lines(ROWS),
     ],
     ids=[
         "plain",
@@ -122,26 +69,26 @@ def test_the_same_bars_however_the_archive_writes_them(text: bytes) -> None:
 
 def test_archive_and_rest_give_the_same_bars_bit_for_bit() -> None:
     rest = read_rest(json.dumps(ROWS).encode(), "rest")
-    assert rest.equals(read_archive(zipped(lines(ROWS)), SERIES, DATE, "the archive")[DATE])
+    assert rest.equals(read_archive(zipped(csv_lines(ROWS)), SERIES, DATE, "the archive")[DATE])
 
 
 def test_a_close_time_in_milliseconds_is_completed_to_its_last_microsecond() -> None:
-    (bar,) = archived(lines([row(0)]))
+    (bar,) = archived(csv_lines([row(0)]))
     assert (bar[0], bar[6]) == (START, START + HOUR - 1)
 
 
 def test_a_close_time_before_its_open_time_is_kept_as_it_is() -> None:
     early = row(3, close_time=row(2)[0])
-    assert archived(lines([early])) == bars([early])
+    assert archived(csv_lines([early])) == bars([early])
 
 
 def test_off_grid_bars_are_kept_as_they_are() -> None:
     late = row(9, open_time=row(9)[0] + 58 * 60_000 + 14_789)
-    assert archived(lines([late])) == bars([late])
+    assert archived(csv_lines([late])) == bars([late])
 
 
 def test_two_different_bars_for_one_open_time_are_refused() -> None:
-    assert "different rows for one open time" in refused(lines([*ROWS, row(5, close="1")]))
+    assert "different rows for one open time" in refused(csv_lines([*ROWS, row(5, close="1")]))
 
 
 def test_a_day_without_a_row_is_no_day() -> None:
@@ -152,13 +99,13 @@ def test_a_day_without_a_row_is_no_day() -> None:
 @pytest.mark.parametrize("number", [-1, 24, 48])
 def test_a_bar_of_another_day_is_refused(number: int) -> None:
     other = row(0, open_time=START // 1000 + number * 3_600_000)
-    assert "which is not in 2024-06-01" in refused(lines([*ROWS[1:], other]))
+    assert "which is not in 2024-06-01" in refused(csv_lines([*ROWS[1:], other]))
 
 
 def test_a_month_is_cut_into_its_days() -> None:
     month = Month(2024, 6)
     rows = [row(number * 12) for number in range(60)]
-    data = zipped(lines(rows), f"{SERIES.archive_stem(month)}.csv")
+    data = zipped(csv_lines(rows), f"{SERIES.archive_stem(month)}.csv")
     days = read_archive(data, SERIES, month, "the archive")
     assert list(days) == list(month.days())
     assert [bar for day in days.values() for bar in values(day)] == bars(rows)
@@ -167,44 +114,44 @@ def test_a_month_is_cut_into_its_days() -> None:
 def test_a_week_that_reaches_over_the_month_s_end_belongs_to_the_month_it_opens_in() -> None:
     weekly, month = Series(Market.SPOT, "BTCUSDT", INTERVALS["1w"]), Month(2024, 5)
     opened = [day_start(day) // 1000 for day in (date(2024, 4, 29), date(2024, 5, 27), date(2024, 6, 3))]
-    data = zipped(lines([row(0, open_time=one) for one in opened]), f"{weekly.archive_stem(month)}.csv")
+    data = zipped(csv_lines([row(0, open_time=one) for one in opened]), f"{weekly.archive_stem(month)}.csv")
     assert list(read_archive(data, weekly, month, "the archive")) == [date(2024, 5, 27)]
 
 
 @pytest.mark.parametrize("field", ["open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume"])
 @pytest.mark.parametrize("text", ["nan", "NaN", "inf", "-inf", "", "null", "N/A", "1,000", "0x1", "abc", '"1"'])
 def test_a_number_that_is_none_is_refused(field: str, text: str) -> None:
-    assert refused(lines([*ROWS[:5], row(5, **{field: text})]))
+    assert refused(csv_lines([*ROWS[:5], row(5, **{field: text})]))
 
 
 @pytest.mark.parametrize("field", ["open_time", "close_time", "trades"])
 @pytest.mark.parametrize("text", ["", "nan", "1.5", "abc", "1e3", "99999999999999999999"])
 def test_a_time_or_count_that_is_none_is_refused(field: str, text: str) -> None:
-    assert refused(lines([*ROWS[:5], row(5, **{field: text})]))
+    assert refused(csv_lines([*ROWS[:5], row(5, **{field: text})]))
 
 
 @pytest.mark.parametrize("time", [-1, 0, 5_000_000_000_000, 9_000_000_000_000_000_000])
 def test_an_open_time_that_is_no_time_is_refused(time: int) -> None:
-    assert refused(lines([*ROWS, row(0, open_time=time)]))
+    assert refused(csv_lines([*ROWS, row(0, open_time=time)]))
 
 
 @pytest.mark.parametrize("time", [-(2**62), 9_000_000_000_000_000_000])
 def test_a_close_time_that_no_calendar_has_is_refused(time: int) -> None:
-    assert refused(lines([*ROWS[1:], row(0, close_time=time)]))
+    assert refused(csv_lines([*ROWS[1:], row(0, close_time=time)]))
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        lines([cells[:11] for cells in ROWS]),
-        lines([[*cells, "0"] for cells in ROWS]),
-        lines([*ROWS[:3], ROWS[3][:4]]),
-        lines(ROWS)[:-20],
+        csv_lines([cells[:11] for cells in ROWS]),
+        csv_lines([[*cells, "0"] for cells in ROWS]),
+        csv_lines([*ROWS[:3], ROWS[3][:4]]),
+        csv_lines(ROWS)[:-20],
         b"<html><body>Please sign in</body></html>\n<p>again</p>\n",
         f"{HEADER}\n{HEADER}\n".encode(),
         b"\0" * 500,
-        b"-" + lines(ROWS),
-        b"+" + lines(ROWS),
+        b"-" + csv_lines(ROWS),
+        b"+" + csv_lines(ROWS),
     ],
     ids=[
         "eleven columns",
@@ -235,7 +182,7 @@ def test_text_that_is_no_csv_of_bars_is_refused(text: bytes) -> None:
 )
 def test_a_zip_that_holds_anything_but_the_asked_file_is_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(MalformedDataError, match=r"should hold BTCUSDT-1h-2024-06-01\.csv alone"):
-        read_archive(zipped(lines(ROWS), *names), SERIES, DATE, "the archive")
+        read_archive(zipped(csv_lines(ROWS), *names), SERIES, DATE, "the archive")
 
 
 def test_an_empty_zip_is_refused() -> None:
@@ -246,7 +193,7 @@ def test_an_empty_zip_is_refused() -> None:
 
 
 def test_a_zip_bomb_is_not_unpacked() -> None:
-    bomb = zipped(lines(ROWS) + b"\n" * 50_000_000)
+    bomb = zipped(csv_lines(ROWS) + b"\n" * 50_000_000)
     assert len(bomb) < 100_000
     with pytest.raises(MalformedDataError, match="unpacks to more than"):
         read_archive(bomb, SERIES, DATE, "the archive")
@@ -254,7 +201,7 @@ def test_a_zip_bomb_is_not_unpacked() -> None:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_damaged_zip_is_refused_wherever_it_is_damaged(method: int) -> None:
-    sound = zipped(lines(ROWS), method=method)
+    sound = zipped(csv_lines(ROWS), method=method)
     chance = random.Random(method)  # noqa: S311 (no secret)
     for _ in range(500):
         damaged = bytearray(sound)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from ckvd_sql.errors import MalformedDataError
-from ckvd_sql.market.bars import NO_BARS, closed, read_bars, read_rest, within
+from ckvd_sql.market.bars import NO_BARS, closed, read_bars, within
 from ckvd_sql.market.series import DAY, HOUR
-from tests.sources.test_parse import ROWS, START, row, values
 from tests.support.bars import bars
+from tests.support.rows import ROWS, START, read_rest, row, values
 
 
 def rest_refused(body: bytes) -> str:

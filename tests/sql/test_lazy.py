@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ckvd_sql
-from tests.fetch.test_failover_archive import asked, zips
 from tests.support.bars import read
+from tests.support.requests import asked, zips
 
 if TYPE_CHECKING:
     from pathlib import Path

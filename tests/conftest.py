@@ -13,15 +13,13 @@ from ckvd_sql.market.series import parse_time
 from ckvd_sql.sandbox import Sandbox, market_bars
 from tests.support.bars import Bar, bars, series
 from tests.support.stand_in import StandIn
+from tests.support.truth import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from duckdb import DuckDBPyConnection
-
-#: The exchange's time, a Saturday: spot's archive of yesterday is out, today is half over, a bar is forming.
-NOW = "2024-06-15T12:00:30"
 
 
 class Truth(Protocol):

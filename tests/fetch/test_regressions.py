@@ -22,6 +22,7 @@ from ckvd_sql.market.series import DAY, HOUR, Month, day_start
 from ckvd_sql.sandbox import Fault, Sandbox
 from tests.support import connections
 from tests.support.bars import bars, csv_text, read, series
+from tests.support.cached import day_files
 from tests.support.connections import raises_in_sql, sources
 from tests.support.stand_in import StandIn
 from tests.support.truth import at, true_bars, true_rows
@@ -33,10 +34,6 @@ connect = functools.partial(connections.connect, retries=1)
 settings_for = functools.partial(connections.settings_for, retries=1)
 ZIP = r"\.zip"
 REST = "/api/v3/klines"
-
-
-def day_files(cache: Path) -> list[str]:
-    return sorted(path.relative_to(cache).as_posix() for path in cache.rglob("*.arrow"))
 
 
 def test_one_connection_keeps_symbols_apart_and_refuses_a_zip_or_a_day_file_of_another(

@@ -1,4 +1,4 @@
-"""Bars out of archives: what their CSV may look like, and what is refused as no day of bars."""
+"""The parsers of archive CSV and REST JSON: what they accept, and what they refuse as malformed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from ckvd_sql.errors import MalformedDataError
-from ckvd_sql.market.bars import read_archive
-from ckvd_sql.market.series import HOUR, INTERVALS, Market, Month, Period, Series, day_start
+from ckvd_sql.market.bars import NO_BARS, read_archive, read_bars
+from ckvd_sql.market.series import DAY, HOUR, INTERVALS, Market, Month, Period, Series, day_start
 from tests.support.bars import HEADER, bars
 from tests.support.rows import DATE, ROWS, SERIES, START, csv_lines, in_microseconds, read_rest, row, values, zipped
+
+# Archives.
 
 
 def archived(text: bytes, period: Period = DATE) -> list[tuple[Any, ...]]:
@@ -214,3 +216,65 @@ def test_a_damaged_zip_is_refused_wherever_it_is_damaged(method: int) -> None:
         except MalformedDataError:
             continue
         assert values(days[DATE]) == bars(ROWS)  # the damage was in what nobody needs
+
+
+# REST answers.
+
+
+def rest_refused(body: bytes) -> str:
+    with pytest.raises(MalformedDataError) as error:
+        read_rest(body, "https://the.exchange/klines")
+    return str(error.value)
+
+
+def test_rest_rows_are_bars() -> None:
+    assert values(read_rest(json.dumps(ROWS[::-1]).encode(), "x")) == bars(ROWS)
+
+
+def test_no_rows_are_no_bars() -> None:
+    assert read_rest(b"[]", "x").equals(NO_BARS)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"5",
+        b"{}",
+        b'{"code":-1121,"msg":"Invalid symbol."}',
+        b"[1]",
+        b"[null]",
+        b"[[]]",
+        b"[{}]",
+        b'["abcdefghijkl"]',
+        b"\xff\xfe[]",
+        b"[[" * 50_000,
+        b"<html></html>",
+        json.dumps([cells[:11] for cells in ROWS]).encode(),
+        json.dumps([*ROWS, ROWS[0][:-1]]).encode(),
+        json.dumps([[*cells, 0] for cells in ROWS]).encode(),
+    ],
+)
+def test_an_answer_that_is_no_rows_is_refused_with_its_url(body: bytes) -> None:
+    assert "https://the.exchange/klines" in rest_refused(body)
+
+
+@pytest.mark.parametrize("field", ["open", "close", "volume", "taker_buy_quote_volume"])
+@pytest.mark.parametrize("value", [None, 1.5, 1, True, "", "nan", "inf", "abc", []])
+def test_a_rest_number_must_be_decimal_text(field: str, value: Any) -> None:
+    assert rest_refused(json.dumps([*ROWS[:5], row(5, **{field: value})]).encode())
+
+
+@pytest.mark.parametrize("field", ["open_time", "close_time", "trades"])
+@pytest.mark.parametrize("value", [None, 1.5, True, "1717200000000", 2**70, -(2**70), []])
+def test_a_rest_time_or_count_must_be_a_whole_number(field: str, value: Any) -> None:
+    assert rest_refused(json.dumps([*ROWS[:5], row(5, **{field: value})]).encode())
+
+
+@pytest.mark.parametrize("span", [(START + 1, START + DAY), (START, START + 23 * HOUR)])
+def test_rest_rows_that_were_not_asked_for_are_refused(span: tuple[int, int]) -> None:
+    body = json.dumps(ROWS).encode()
+    assert read_bars(body, "x", START, START + DAY, 1000)[0].num_rows == len(ROWS)
+    with pytest.raises(MalformedDataError, match="were not asked for"):
+        read_bars(body, "x", *span, 1000)

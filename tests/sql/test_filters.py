@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import ckvd_sql
 from ckvd_sql.sandbox import Sandbox
-from tests.conftest import NOW
+from tests.support.truth import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 import ckvd_sql
+from tests.support.truth import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from ckvd_sql.sandbox import Sandbox
     from tests.support.stand_in import StandIn
-
-NOW = "2024-06-15T12:00:30"
 
 
 def settings_for(source: Sandbox | StandIn, cache: Path, **more: Any) -> dict[str, Any]:

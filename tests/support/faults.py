@@ -65,3 +65,8 @@ REST_FAULTS: dict[str, dict[str, Any]] = FAULTS | {
     "418": {"kind": "status", "status": 418, "headers": {"Retry-After": "1"}},
     "another error": {"kind": "status", "status": 400, "body": '{"code":-1127,"msg":"More than 24 hours."}'},
 }  # fmt: skip
+
+
+def timeout_for(name: str) -> dict[str, Any]:
+    """The setting that gives up a stall soon; other faults need none."""
+    return {"timeout": 1} if name == "stall" else {}

@@ -7,6 +7,9 @@ from ckvd_sql.sandbox import market_bars
 from ckvd_sql.sandbox.anomalies import ROWS
 from tests.support.bars import Bar, Row, bars, series
 
+#: The exchange's time, a Saturday: spot's archive of yesterday is out, today is half over, a bar is forming.
+NOW = "2024-06-15T12:00:30"
+
 
 def at(text: str) -> int:
     """A time in microseconds since the epoch."""

@@ -34,7 +34,7 @@ def resolver(source: Sandbox | StandIn, cache: Path, **more: Any) -> Resolver:
     return Resolver(Settings.load(**settings_for(source, cache, **more)))
 
 
-def test_verify_says_that_an_archive_was_replaced_and_refresh_says_which_bars_changed(
+def test_verify_reports_a_replaced_archive_and_refresh_reports_which_bars_changed(
     stand_in: StandIn, tmp_path: Path
 ) -> None:
     one = series("spot", "BTCUSDT", "1h")
@@ -66,7 +66,7 @@ def test_verify_says_that_an_archive_was_replaced_and_refresh_says_which_bars_ch
         assert problems(asked) == {}
 
 
-def test_a_month_that_was_replaced_is_refreshed_as_a_month(stand_in: StandIn, tmp_path: Path) -> None:
+def test_a_replaced_monthly_archive_is_refreshed_in_one_download(stand_in: StandIn, tmp_path: Path) -> None:
     one, month = series("spot", "BTCUSDT", "1d"), Month(2024, 4)
     whole = true_rows("BTCUSDT", "1d", "2024-04-01", "2024-05-01")
     wrong = [[*row[:8], row[8] + 1, *row[9:]] if number == 6 else row for number, row in enumerate(whole)]
@@ -85,7 +85,7 @@ def test_a_month_that_was_replaced_is_refreshed_as_a_month(stand_in: StandIn, tm
         assert problems(asked) == {}
 
 
-def test_a_torn_archive_of_a_delivered_contract_is_mended_when_it_is_replaced(
+def test_a_short_day_of_a_delivered_contract_is_refreshed_once_its_archive_is_replaced(
     exchange: Sandbox, tmp_path: Path
 ) -> None:
     exchange.set_now("2024-07-15")
@@ -105,7 +105,7 @@ def test_a_torn_archive_of_a_delivered_contract_is_mended_when_it_is_replaced(
 @pytest.mark.parametrize(
     ("interval", "start", "then"), [("1h", "2024-06-14", "2024-06-15T05:00"), ("1w", "2024-06-03", "2024-07-15")]
 )
-def test_a_day_that_came_from_rest_before_its_archive_is_fetched_from_there(
+def test_a_day_from_rest_is_refreshed_once_its_archive_is_published(
     exchange: Sandbox, tmp_path: Path, interval: str, start: str, then: str
 ) -> None:
     exchange.set_now("2024-06-15T02:00")
@@ -125,7 +125,7 @@ def test_a_day_that_came_from_rest_before_its_archive_is_fetched_from_there(
         assert problems(late) == {}
 
 
-def test_refresh_reports_a_day_that_it_can_not_have_and_keeps_the_old_one(stand_in: StandIn, tmp_path: Path) -> None:
+def test_refresh_reports_a_day_that_it_cannot_fetch_and_keeps_the_cached_one(stand_in: StandIn, tmp_path: Path) -> None:
     one, day = series("spot", "BTCUSDT", "1h"), date(2024, 5, 1)
     first = true_rows("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
     stand_in.publish(one, day, csv_text(first))

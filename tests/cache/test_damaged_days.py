@@ -65,9 +65,7 @@ def test_offline_a_damaged_day_file_is_an_error_that_names_it(
     assert path.exists()
 
 
-def test_offline_a_day_file_that_vanishes_is_a_day_that_lacks(
-    settings: dict[str, Any], client: CryptoKlineVisionData
-) -> None:
+def test_offline_a_deleted_day_file_is_a_missing_day(settings: dict[str, Any], client: CryptoKlineVisionData) -> None:
     client.fetch("BTCUSDT", "2024-06-01", "2024-06-03")
     offline = CryptoKlineVisionData(**settings, offline=True)
     assert offline.get_data("BTCUSDT", "2024-06-01", "2024-06-03").height == 48
@@ -77,7 +75,7 @@ def test_offline_a_day_file_that_vanishes_is_a_day_that_lacks(
 
 
 @pytest.mark.parametrize("trouble", ["offline", "no network"])
-def test_a_fetch_reports_a_damaged_day_it_can_t_replace_and_goes_on(
+def test_fetch_reports_a_damaged_day_that_it_cannot_replace_and_continues(
     settings: dict[str, Any], client: CryptoKlineVisionData, trouble: str
 ) -> None:
     client.fetch("BTCUSDT", "2024-06-01", "2024-06-05")
@@ -89,7 +87,7 @@ def test_a_fetch_reports_a_damaged_day_it_can_t_replace_and_goes_on(
     assert report.counts["cached"] == 3
 
 
-def test_a_cache_that_can_t_be_written_serves_and_says_so_once(
+def test_an_unwritable_cache_still_serves_queries_and_warns_once(
     settings: dict[str, Any], truth: Truth, caplog: pytest.LogCaptureFixture
 ) -> None:
     Path(settings["cache_dir"]).write_text("a file where the folder should be")

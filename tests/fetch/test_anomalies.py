@@ -43,13 +43,15 @@ def day_of(kind: str) -> tuple[str, list[Row]]:
     return call, true_rows("BTCUSDT", interval, day, end, market=market)
 
 
-def test_every_anomaly_has_its_rule() -> None:
+def test_every_anomaly_belongs_to_one_group() -> None:
     assert sorted((*SHORT, *KEPT, *MENDED, *UNFIT)) == sorted(ANOMALIES)
 
 
 @pytest.mark.parametrize("kind", ["spot", "um"])
 @pytest.mark.parametrize("name", ANOMALIES)
-def test_an_anomaly_in_the_archive_alone(exchange: Sandbox, tmp_path: Path, kind: str, name: str) -> None:
+def test_an_anomaly_in_the_archive_is_kept_repaired_or_replaced_by_rest(
+    exchange: Sandbox, tmp_path: Path, kind: str, name: str
+) -> None:
     exchange.set_now("2025-03-15")
     exchange.add(Fault(r"\.zip", "anomaly", name=name))
     call, found = day_of(kind)
@@ -64,7 +66,7 @@ def test_an_anomaly_in_the_archive_alone(exchange: Sandbox, tmp_path: Path, kind
 
 @pytest.mark.parametrize("kind", ["spot", "um"])
 @pytest.mark.parametrize("name", [*KEPT, "duplicates", "unsorted"])
-def test_an_anomaly_of_bars_is_the_same_rows_from_archive_and_from_rest(
+def test_anomalous_bars_are_the_same_rows_from_the_archive_and_from_rest(
     exchange: Sandbox, tmp_path: Path, kind: str, name: str
 ) -> None:
     exchange.set_now("2025-03-15")
@@ -81,7 +83,7 @@ def test_an_anomaly_of_bars_is_the_same_rows_from_archive_and_from_rest(
 
 
 @pytest.mark.parametrize("name", ["conflicting duplicates", "field missing", "no number", "not finite", "no time"])
-def test_a_day_that_no_source_has_soundly_is_an_error_and_is_not_kept(
+def test_a_day_that_is_malformed_in_both_sources_is_an_error_and_is_not_cached(
     exchange: Sandbox, tmp_path: Path, name: str
 ) -> None:
     exchange.add(Fault(rf"\.zip|{REST}", "anomaly", name=name))
@@ -93,7 +95,7 @@ def test_a_day_that_no_source_has_soundly_is_an_error_and_is_not_kept(
         assert read(con, DAY) == true_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
 
 
-def test_bars_off_the_grid_are_where_they_opened_and_are_no_gap(exchange: Sandbox, tmp_path: Path) -> None:
+def test_bars_off_the_grid_keep_their_open_time_and_are_no_gap(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.add(Fault(r"\.zip", "anomaly", name="off grid"))
     with connect(exchange, tmp_path) as con:
         found = read(con, DAY)
@@ -106,7 +108,7 @@ def test_bars_off_the_grid_are_where_they_opened_and_are_no_gap(exchange: Sandbo
         assert con.sql(inside).fetchall() == [(1,)] or con.sql(inside).fetchall() == [(2,)]
 
 
-def test_close_times_are_kept_even_where_they_are_early_or_before_their_open(exchange: Sandbox, tmp_path: Path) -> None:
+def test_close_times_are_kept_even_if_early_or_before_the_open_time(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.add(Fault(r"\.zip", "anomaly", name="early close"))
     exchange.add(Fault(r"\.zip", "anomaly", name="close before open"))
     with connect(exchange, tmp_path) as con:
@@ -116,7 +118,7 @@ def test_close_times_are_kept_even_where_they_are_early_or_before_their_open(exc
     assert [bar[6] - bar[0] for number, bar in enumerate(found) if number not in (12, 14)] == [HOUR - 1] * 22
 
 
-def test_a_bar_without_trades_is_a_bar(exchange: Sandbox, tmp_path: Path) -> None:
+def test_a_bar_without_trades_is_kept(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.add(Fault(r"\.zip", "anomaly", name="zero trades"))
     with connect(exchange, tmp_path) as con:
         bar = read(con, DAY)[12]
@@ -124,7 +126,7 @@ def test_a_bar_without_trades_is_a_bar(exchange: Sandbox, tmp_path: Path) -> Non
     assert bar == (opened, price, price, price, price, 0.0, opened + 60 * MINUTE - 1, 0.0, 0, 0.0, 0.0)
 
 
-def test_weeks_in_milliseconds_among_microseconds_are_weeks(exchange: Sandbox, tmp_path: Path) -> None:
+def test_weeks_in_milliseconds_and_microseconds_can_be_mixed(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.set_now("2025-09-15")
     exchange.add(Fault(r"\.zip", "anomaly", name="mixed units"))
     with connect(exchange, tmp_path, now="2025-09-15") as con:

@@ -25,7 +25,7 @@ MEANS_NONE = ("403", "404", "redirect to nowhere", "redirect loop")
 
 
 @pytest.mark.parametrize("name", ARCHIVE_FAULTS)
-def test_whatever_the_archive_does_the_rows_are_rests(
+def test_when_the_archive_fails_the_rows_come_from_rest(
     exchange: Sandbox, make_client: MakeClient, truth: Truth, name: str
 ) -> None:
     exchange.add(Fault(ARCHIVE, **ARCHIVE_FAULTS[name]))
@@ -40,7 +40,7 @@ def test_whatever_the_archive_does_the_rows_are_rests(
 
 
 @pytest.mark.parametrize("name", [name for name in ARCHIVE_FAULTS if name not in MEANS_NONE])
-def test_what_the_archive_does_once_is_tried_again(
+def test_a_fault_of_the_archive_that_happens_once_is_retried(
     exchange: Sandbox, make_client: MakeClient, truth: Truth, name: str
 ) -> None:
     exchange.add(Fault(rf"{ARCHIVE}$", **{**ARCHIVE_FAULTS[name], "times": 1}))
@@ -49,7 +49,7 @@ def test_what_the_archive_does_once_is_tried_again(
 
 
 @pytest.mark.parametrize("name", ARCHIVE_FAULTS)
-def test_where_archive_and_rest_both_fail_there_is_an_error_and_nothing_is_kept(
+def test_when_archive_and_rest_both_fail_there_is_an_error_and_nothing_is_cached(
     exchange: Sandbox, make_client: MakeClient, truth: Truth, name: str
 ) -> None:
     exchange.add(Fault(ARCHIVE, **ARCHIVE_FAULTS[name]))
@@ -63,7 +63,7 @@ def test_where_archive_and_rest_both_fail_there_is_an_error_and_nothing_is_kept(
     assert table_bars(make_client().klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
 
 
-def test_an_archive_that_is_not_there_yet_is_asked_again_by_the_next_query(
+def test_a_file_that_was_not_published_is_requested_again_by_the_next_query(
     exchange: Sandbox, make_client: MakeClient, truth: Truth
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
@@ -74,7 +74,7 @@ def test_an_archive_that_is_not_there_yet_is_asked_again_by_the_next_query(
 
 
 @pytest.mark.parametrize("kind", ["torn", "length"])
-def test_an_archive_cut_at_any_kilobyte_is_not_used(
+def test_a_truncated_zip_is_never_used(
     exchange: Sandbox, make_client: MakeClient, truth: Truth, tmp_path: Path, kind: str
 ) -> None:
     where = "/data/spot/daily/klines/BTCUSDT/15m/BTCUSDT-15m-2024-05-01.zip"
@@ -89,7 +89,7 @@ def test_an_archive_cut_at_any_kilobyte_is_not_used(
         assert (table_bars(found), table_sources(found)) == (expected, {"rest"}), cut
 
 
-def test_a_checksum_file_cut_anywhere_is_not_believed(
+def test_a_truncated_checksum_file_is_never_accepted(
     exchange: Sandbox, make_client: MakeClient, truth: Truth, tmp_path: Path
 ) -> None:
     expected = truth("BTCUSDT", "1h", "2024-05-01", "2024-05-02")

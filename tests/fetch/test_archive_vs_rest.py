@@ -31,7 +31,7 @@ SHORT = ("missing bars", "missing in places", "ends at 07:36")
 
 @pytest.mark.parametrize("name", SHORT)
 @pytest.mark.parametrize("interval", ["1h", "1m"])
-def test_rest_has_more_than_a_short_archive_so_rests_day_is_taken(
+def test_when_rest_has_more_bars_than_a_short_archive_the_day_comes_from_rest(
     exchange: Sandbox, tmp_path: Path, name: str, interval: str
 ) -> None:
     exchange.add(Fault(r"\.zip", "anomaly", name=name))
@@ -46,7 +46,7 @@ def test_rest_has_more_than_a_short_archive_so_rests_day_is_taken(
 
 @pytest.mark.parametrize("name", SHORT)
 @pytest.mark.parametrize("interval", ["1h", "1m"])
-def test_rest_agrees_with_a_short_archive_so_it_is_kept_confirmed_and_never_checked_again(
+def test_when_rest_agrees_with_a_short_archive_its_gaps_are_confirmed_and_never_checked_again(
     exchange: Sandbox, tmp_path: Path, name: str, interval: str
 ) -> None:
     exchange.add(Fault(rf"\.zip|{REST}", "anomaly", name=name))
@@ -66,7 +66,7 @@ def test_rest_agrees_with_a_short_archive_so_it_is_kept_confirmed_and_never_chec
     assert exchange.requests == ()
 
 
-def test_the_check_of_a_month_costs_at_most_two_requests_for_each_short_day(exchange: Sandbox, tmp_path: Path) -> None:
+def test_checking_a_month_takes_at_most_two_requests_per_short_day(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.add(Fault(rf"\.zip|{REST}", "anomaly", name="missing in places"))
     with connect(exchange, tmp_path) as con:
         found = read(con, "ckvd_klines('BTCUSDT', '1h', '2024-04-01', '2024-05-01')")
@@ -75,14 +75,14 @@ def test_the_check_of_a_month_costs_at_most_two_requests_for_each_short_day(exch
         assert set(cached_days(con)) == {("vision", "verified", "confirmed")}
 
 
-def test_a_whole_archived_day_is_not_checked(exchange: Sandbox, tmp_path: Path) -> None:
+def test_a_complete_archived_day_is_not_checked(exchange: Sandbox, tmp_path: Path) -> None:
     with connect(exchange, tmp_path) as con:
         assert len(read(con, DAY)) == 24
         assert cached_days(con) == [("vision", "verified", None)]
     assert rest_queries(exchange) == []
 
 
-def test_one_bar_that_rest_has_is_enough_among_gaps_that_are_real(stand_in: StandIn, tmp_path: Path) -> None:
+def test_a_single_extra_bar_in_rest_replaces_the_day_even_among_real_gaps(stand_in: StandIn, tmp_path: Path) -> None:
     one, day = series("spot", "BTCUSDT", "1h"), date(2024, 5, 1)
     whole = true_rows("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
     real = [row for number, row in enumerate(whole) if number not in (2, 3, 4, 10, 11)]
@@ -93,7 +93,7 @@ def test_one_bar_that_rest_has_is_enough_among_gaps_that_are_real(stand_in: Stan
         assert cached_days(con, "source") == [("rest",)]
 
 
-def test_a_gap_longer_than_a_page_is_checked_to_its_end(stand_in: StandIn, tmp_path: Path) -> None:
+def test_a_gap_longer_than_a_rest_page_is_checked_to_its_end(stand_in: StandIn, tmp_path: Path) -> None:
     one, day = series("spot", "BTCUSDT", "1m"), date(2024, 5, 1)
     whole = true_rows("BTCUSDT", "1m", "2024-05-01", "2024-05-02")
     real = whole[:60] + whole[1100:]
@@ -105,7 +105,7 @@ def test_a_gap_longer_than_a_page_is_checked_to_its_end(stand_in: StandIn, tmp_p
 
 
 @pytest.mark.parametrize("status", [503, 429])
-def test_a_short_archive_that_could_not_be_checked_is_not_believed_for_good(
+def test_a_short_archive_that_could_not_be_checked_is_checked_again_later(
     exchange: Sandbox, tmp_path: Path, status: int
 ) -> None:
     exchange.add(Fault(r"\.zip", "anomaly", name="ends at 07:36"))
@@ -126,7 +126,7 @@ def test_a_short_archive_that_could_not_be_checked_is_not_believed_for_good(
 # Symbols that REST serves no longer.
 
 
-def test_a_delivered_contract_keeps_its_archives_short_day(exchange: Sandbox, tmp_path: Path) -> None:
+def test_a_short_day_of_a_delivered_contract_is_used_unconfirmed(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.set_now("2024-07-15")
     exchange.add(Fault(r"2024-06-2\d\.zip", "anomaly", name="missing bars"))
     call = "ckvd_klines('BTCUSDT_240628', '1h', '2024-06-26', '2024-06-28', market := 'um')"
@@ -139,7 +139,7 @@ def test_a_delivered_contract_keeps_its_archives_short_day(exchange: Sandbox, tm
     assert exchange.requests == ()
 
 
-def test_a_symbol_that_rest_does_not_know_keeps_its_archives_short_day(stand_in: StandIn, tmp_path: Path) -> None:
+def test_a_short_day_of_a_symbol_unknown_to_rest_is_used_unconfirmed(stand_in: StandIn, tmp_path: Path) -> None:
     short = true_rows("BTCUSDT", "1h", "2024-05-01", "2024-05-01T07:00")
     stand_in.publish(series("spot", "GONEUSDT", "1h"), date(2024, 5, 1), csv_text(short))
     call = "ckvd_klines('GONEUSDT', '1h', '2024-05-01', '2024-05-02')"
@@ -151,7 +151,7 @@ def test_a_symbol_that_rest_does_not_know_keeps_its_archives_short_day(stand_in:
         assert len(stand_in.requests) == before
 
 
-def test_a_delisted_pair_that_rest_still_serves_ends_where_it_ended(exchange: Sandbox, tmp_path: Path) -> None:
+def test_the_short_last_day_of_a_delisted_pair_is_confirmed_by_rest(exchange: Sandbox, tmp_path: Path) -> None:
     call = "ckvd_klines('LUNAUSDT', '1h', '2022-05-12', '2022-05-14')"
     with connect(exchange, tmp_path) as con:
         assert read(con, call) == true_bars("LUNAUSDT", "1h", "2022-05-12", "2022-05-14")
@@ -161,7 +161,7 @@ def test_a_delisted_pair_that_rest_still_serves_ends_where_it_ended(exchange: Sa
 # Months that lack days.
 
 
-def test_a_months_archive_that_lacks_days_leaves_them_to_their_own_archives_and_then_to_rest(
+def test_days_missing_from_a_monthly_archive_come_from_daily_archives_and_then_from_rest(
     stand_in: StandIn, tmp_path: Path
 ) -> None:
     one = series("um", "BTCUSDT", "1h")
@@ -187,7 +187,7 @@ def test_a_months_archive_that_lacks_days_leaves_them_to_their_own_archives_and_
     ]
 
 
-def test_one_torn_day_in_a_months_archive_comes_from_rest_and_the_others_from_the_archive(
+def test_one_short_day_in_a_monthly_archive_comes_from_rest_and_the_others_from_the_archive(
     stand_in: StandIn, tmp_path: Path
 ) -> None:
     one = series("spot", "BTCUSDT", "1h")

@@ -39,7 +39,7 @@ def bars_of(case: str) -> list[Bar]:
     return true_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
 
 
-def test_a_published_checksum_that_is_wrong_for_good_means_rests_day(exchange: Sandbox, tmp_path: Path) -> None:
+def test_a_day_whose_published_checksum_never_matches_comes_from_rest(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.add(Fault(r"\.zip", "checksum"))
     for policy in ("strict", "warn"):
         with connect(exchange, tmp_path / policy, checksum=policy) as con:
@@ -48,7 +48,7 @@ def test_a_published_checksum_that_is_wrong_for_good_means_rests_day(exchange: S
 
 
 @pytest.mark.parametrize("case", ["gone", "refused", "down"])
-def test_where_rest_can_not_serve_the_day_a_wrong_checksum_is_an_error(
+def test_a_wrong_checksum_is_an_error_if_rest_cannot_serve_the_day(
     exchange: Sandbox, tmp_path: Path, case: str
 ) -> None:
     call, more = without_rest(case, exchange)
@@ -62,7 +62,7 @@ def test_where_rest_can_not_serve_the_day_a_wrong_checksum_is_an_error(
 
 
 @pytest.mark.parametrize("case", ["gone", "refused", "down"])
-def test_with_checksum_warn_the_day_is_used_and_says_that_it_is_unverified(
+def test_with_checksum_warn_the_day_is_used_and_marked_unverified(
     exchange: Sandbox, tmp_path: Path, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     call, more = without_rest(case, exchange)
@@ -75,14 +75,14 @@ def test_with_checksum_warn_the_day_is_used_and_says_that_it_is_unverified(
     assert exchange.requests == ()
 
 
-def test_an_unverified_day_that_lacks_no_bar_has_no_gaps_to_tell_of(exchange: Sandbox, tmp_path: Path) -> None:
+def test_an_unverified_complete_day_has_no_gaps(exchange: Sandbox, tmp_path: Path) -> None:
     call, _ = without_rest("down", exchange)
     with connect(exchange, tmp_path, checksum="warn") as con:
         assert len(read(con, call)) == 24
         assert cached_days(con) == [("vision", "unverified", None)]
 
 
-def test_a_month_whose_checksum_is_wrong_for_good_is_taken_day_by_day(exchange: Sandbox, tmp_path: Path) -> None:
+def test_a_month_whose_checksum_never_matches_is_fetched_by_days(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.add(Fault(r"monthly/.*\.zip", "checksum"))
     with connect(exchange, tmp_path) as con:
         found = read(con, "ckvd_klines('BTCUSDT', '1h', '2024-04-01', '2024-05-01')")
@@ -91,7 +91,7 @@ def test_a_month_whose_checksum_is_wrong_for_good_is_taken_day_by_day(exchange: 
     assert [query for query in rest_queries(exchange) if "limit=1" not in query.split("&")] == []  # but for the listing
 
 
-def test_a_wrong_checksum_once_is_only_a_bad_download(exchange: Sandbox, tmp_path: Path) -> None:
+def test_a_checksum_that_fails_once_is_retried(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.add(Fault(r"\.zip", "checksum", times=1))
     with connect(exchange, tmp_path, retries=1) as con:
         assert read(con, DAY) == true_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-02")

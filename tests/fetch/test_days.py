@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.conftest import Truth
 
 
-def test_today_is_never_kept(client: CryptoKlineVisionData, settings: dict[str, Any], exchange: Sandbox) -> None:
+def test_today_is_never_cached(client: CryptoKlineVisionData, settings: dict[str, Any], exchange: Sandbox) -> None:
     for _ in range(2):
         exchange.forget()
         client.get_data("BTCUSDT", "2024-06-14", include_open=True)
@@ -27,7 +27,7 @@ def test_today_is_never_kept(client: CryptoKlineVisionData, settings: dict[str, 
     assert day_files(settings["cache_dir"]) == ["binance/spot/BTCUSDT/1h/2024-06-14.arrow"]
 
 
-def test_a_day_is_kept_whole_whatever_part_of_it_was_asked(
+def test_a_day_is_cached_whole_whatever_part_of_it_was_queried(
     con: DuckDBPyConnection, exchange: Sandbox, truth: Truth
 ) -> None:
     assert len(read(con, "ckvd_klines('BTCUSDT', '1h', '2024-06-01 05:00', '2024-06-01 07:00')")) == 2
@@ -38,7 +38,7 @@ def test_a_day_is_kept_whole_whatever_part_of_it_was_asked(
 
 
 @pytest.mark.parametrize(("market", "symbol"), [("um", "BTCUSDT"), ("cm", "BTCUSD_PERP")])
-def test_futures_are_paged_whole_whichever_end_comes_first(
+def test_futures_pages_cover_the_range_whichever_end_comes_first(
     con: DuckDBPyConnection, exchange: Sandbox, truth: Truth, market: str, symbol: str
 ) -> None:
     exchange.add(Fault(r"\.zip", "status", status=404))
@@ -50,7 +50,7 @@ def test_futures_are_paged_whole_whichever_end_comes_first(
     ("market", "symbol", "listed"),
     [("spot", "1000SATSUSDT", "2023-12-12"), ("um", "SOLUSDT", "2020-09-14"), ("cm", "ETHUSD_PERP", "2020-08-18")],
 )
-def test_days_before_the_listing_cost_a_few_requests_once(
+def test_days_before_the_listing_take_few_requests_and_only_once(
     con: DuckDBPyConnection, exchange: Sandbox, truth: Truth, market: str, symbol: str, listed: str
 ) -> None:
     start, end = f"{int(listed[:4]) - 2}-01-01", f"{listed[:4]}-{listed[5:7]}-28"
@@ -71,7 +71,7 @@ def test_a_range_wholly_before_the_listing_is_empty_and_remembered(con: DuckDBPy
     assert not exchange.requests
 
 
-def test_an_outage_has_no_bars_and_is_not_asked_for_again(
+def test_an_outage_has_no_bars_and_is_not_requested_again(
     con: DuckDBPyConnection, exchange: Sandbox, truth: Truth
 ) -> None:
     span = ("BTCUSDT", "1m", "2023-03-24", "2023-03-25")

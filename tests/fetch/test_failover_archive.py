@@ -33,7 +33,7 @@ def test_closed_days_come_from_the_archive(con: DuckDBPyConnection, exchange: Sa
     assert read(con, CALL) == truth(*TWO_DAYS)
 
 
-def test_a_second_query_asks_nobody(con: DuckDBPyConnection, exchange: Sandbox, truth: Truth) -> None:
+def test_a_second_query_sends_no_request(con: DuckDBPyConnection, exchange: Sandbox, truth: Truth) -> None:
     assert read(con, CALL) == truth(*TWO_DAYS)
     exchange.forget()
     assert read(con, CALL) == truth(*TWO_DAYS)
@@ -42,7 +42,7 @@ def test_a_second_query_asks_nobody(con: DuckDBPyConnection, exchange: Sandbox, 
 
 
 @pytest.mark.parametrize("status", [404, 403])
-def test_a_file_that_the_archive_lacks_comes_from_rest_without_a_word(
+def test_a_file_missing_from_the_archive_comes_from_rest_without_a_warning(
     con: DuckDBPyConnection, exchange: Sandbox, truth: Truth, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     exchange.add(Fault(r"\.zip", "status", status=status))
@@ -66,7 +66,7 @@ FAILURES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_an_archive_that_fails_is_tried_again_then_rest_with_a_warning(
+def test_an_archive_that_fails_is_retried_then_rest_is_used_with_a_warning(
     settings: dict[str, Any], exchange: Sandbox, truth: Truth, caplog: pytest.LogCaptureFixture, failure: str
 ) -> None:
     exchange.add(Fault(r"2024-06-01\.zip", **FAILURES[failure]))
@@ -83,7 +83,7 @@ def test_an_archive_that_fails_is_tried_again_then_rest_with_a_warning(
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_an_archive_that_fails_once_is_used_all_the_same(
+def test_an_archive_that_fails_once_is_still_used(
     settings: dict[str, Any], exchange: Sandbox, caplog: pytest.LogCaptureFixture, failure: str
 ) -> None:
     exchange.add(Fault(r"2024-06-01\.zip", **FAILURES[failure], times=1))
@@ -92,7 +92,7 @@ def test_an_archive_that_fails_once_is_used_all_the_same(
     assert not warnings(caplog)
 
 
-def test_an_archive_that_can_t_be_reached_is_left_for_rest(
+def test_when_the_archive_is_unreachable_rest_is_used_with_a_warning(
     settings: dict[str, Any], exchange: Sandbox, truth: Truth, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = CryptoKlineVisionData(**{**settings, "vision_url": NOWHERE})
@@ -110,7 +110,7 @@ def test_an_archive_may_be_a_folder(settings: dict[str, Any], tmp_path: Any, exc
 
 
 @pytest.mark.parametrize("checksum", ["strict", "warn"])
-def test_a_wrong_checksum_is_an_error_only_where_rest_can_t_help_and_nobody_allowed_it(
+def test_a_wrong_checksum_is_an_error_only_if_rest_fails_and_the_setting_is_strict(
     settings: dict[str, Any], exchange: Sandbox, checksum: str
 ) -> None:
     exchange.add(Fault(r"\.zip", "checksum"))
@@ -122,7 +122,9 @@ def test_a_wrong_checksum_is_an_error_only_where_rest_can_t_help_and_nobody_allo
         assert {type(day.error).__name__ for day in report.failed} == {"ChecksumError"}
 
 
-def test_a_missing_past_month_is_one_archive(con: DuckDBPyConnection, exchange: Sandbox, truth: Truth) -> None:
+def test_a_missing_past_month_is_fetched_as_one_archive(
+    con: DuckDBPyConnection, exchange: Sandbox, truth: Truth
+) -> None:
     month = ("BTCUSDT", "1h", "2024-05-01", "2024-06-01")
     assert read(con, f"ckvd_klines{month}") == truth(*month)
     (path,) = zips(exchange)
@@ -149,7 +151,7 @@ def test_a_month_without_an_archive_is_fetched_by_days(
     assert len(zips(exchange)) == 31
 
 
-def test_a_month_whose_archive_is_torn_is_fetched_by_days(
+def test_a_month_whose_archive_is_damaged_is_fetched_by_days(
     settings: dict[str, Any], exchange: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     exchange.add(Fault("/monthly/", "corrupt"))
@@ -158,7 +160,7 @@ def test_a_month_whose_archive_is_torn_is_fetched_by_days(
     assert any("2024-05 " in f"{warning} " for warning in warnings(caplog))
 
 
-def test_the_day_that_is_not_published_yet_comes_from_rest_and_is_kept(
+def test_a_day_that_is_not_published_yet_comes_from_rest_and_is_cached(
     settings: dict[str, Any], exchange: Sandbox
 ) -> None:
     exchange.set_now("2024-06-15T00:30:00")
@@ -169,7 +171,7 @@ def test_the_day_that_is_not_published_yet_comes_from_rest_and_is_kept(
     assert not exchange.requests
 
 
-def test_eight_threads_that_want_the_same_month_fetch_it_once(
+def test_eight_threads_that_query_the_same_month_fetch_it_once(
     settings: dict[str, Any], exchange: Sandbox, truth: Truth
 ) -> None:
     month = ("2024-05-01", "2024-06-01")
@@ -190,7 +192,7 @@ def test_eight_threads_that_want_the_same_month_fetch_it_once(
     assert len(zips(exchange)) == len(set(zips(exchange))) == 1
 
 
-def test_a_month_and_its_days_wanted_at_once_disturb_nobody(
+def test_concurrent_fetches_of_a_month_and_its_days_do_not_interfere(
     settings: dict[str, Any], exchange: Sandbox, truth: Truth, tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert exchange.url

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("interval", ["1d", "3d", "1w", "1mo"])
 @pytest.mark.parametrize(("market", "symbol"), [("spot", "BTCUSDT"), ("um", "ETHUSDT"), ("cm", "BTCUSD_PERP")])
-def test_long_bars_on_every_market_cold_and_warm(
+def test_long_bars_of_every_market_are_the_same_before_and_after_caching(
     con: DuckDBPyConnection, exchange: Sandbox, truth: Truth, interval: str, market: str, symbol: str
 ) -> None:
     span = ("2024-01-10", "2024-06-15T12:00:30")
@@ -37,14 +37,16 @@ def test_long_bars_on_every_market_cold_and_warm(
 
 
 @pytest.mark.parametrize("interval", ["3d", "1w", "1mo"])
-def test_long_bars_without_an_archive(con: DuckDBPyConnection, exchange: Sandbox, truth: Truth, interval: str) -> None:
+def test_long_bars_without_an_archive_come_from_rest(
+    con: DuckDBPyConnection, exchange: Sandbox, truth: Truth, interval: str
+) -> None:
     exchange.add(Fault(r"\.zip", "status", status=404))
     call = f"ckvd_klines('BTCUSD_PERP', '{interval}', '2023-01-01', market := 'cm')"
     assert read(con, call) == truth("BTCUSD_PERP", interval, "2023-01-01", "2024-06-15T12:00:30", "cm")
 
 
 @pytest.mark.parametrize("interval", ["3d", "1w", "1mo"])
-def test_the_long_bar_that_is_forming_is_there_on_request_and_not_kept(
+def test_a_forming_long_bar_is_given_on_request_and_not_cached(
     con: DuckDBPyConnection, settings: dict[str, Any], truth: Truth, interval: str
 ) -> None:
     call = f"ckvd_klines('BTCUSDT', '{interval}', '2024-04-01', include_open := true)"
@@ -72,7 +74,7 @@ def off_grid(settings: dict[str, Any], exchange: Sandbox, tmp_path: Path) -> Duc
     return ckvd_sql.connect(**{**settings, "vision_url": str(tmp_path / "mirror")})
 
 
-def test_bars_off_the_grid_are_filtered_cold_as_they_are_warm(off_grid: DuckDBPyConnection) -> None:
+def test_off_grid_bars_are_filtered_alike_before_and_after_caching(off_grid: DuckDBPyConnection) -> None:
     query = (
         "SELECT strftime(open_time AT TIME ZONE 'UTC', '%d') "
         "FROM ckvd_klines('BTCUSDT', '3d', '2024-05-04', '2024-06-01')"

@@ -35,12 +35,14 @@ def unreachable(request: pytest.FixtureRequest, nobody: str) -> str:
     return nobody if request.param == "refused" else "http://nowhere.invalid"
 
 
-def test_without_the_archives_host_rest_has_the_rows(make_client: MakeClient, truth: Truth, unreachable: str) -> None:
+def test_when_the_archive_is_unreachable_the_rows_come_from_rest(
+    make_client: MakeClient, truth: Truth, unreachable: str
+) -> None:
     found = make_client(vision_url=unreachable).klines("BTCUSDT", *SPAN)
     assert (table_bars(found), table_sources(found)) == (truth("BTCUSDT", "1h", *SPAN), {"rest"})
 
 
-def test_without_rests_host_the_archive_has_the_rows_and_what_it_lacks_is_named(
+def test_when_rest_is_unreachable_the_archive_is_used_and_missing_days_are_named(
     make_client: MakeClient, truth: Truth, unreachable: str
 ) -> None:
     client = make_client(spot_url=unreachable)
@@ -51,7 +53,7 @@ def test_without_rests_host_the_archive_has_the_rows_and_what_it_lacks_is_named(
     assert [str(day) for day in failed.value.days] == ["2024-06-15"]
 
 
-def test_without_any_host_the_cache_has_its_days_and_the_others_are_named(
+def test_when_no_host_is_reachable_the_cache_is_used_and_missing_days_are_named(
     make_client: MakeClient, truth: Truth, unreachable: str
 ) -> None:
     make_client().klines("BTCUSDT", *SPAN)
@@ -67,9 +69,7 @@ def test_without_any_host_the_cache_has_its_days_and_the_others_are_named(
 
 
 @pytest.mark.parametrize("where", [ARCHIVE, REST])
-def test_a_drip_that_never_ends_is_not_waited_for(
-    exchange: Sandbox, make_client: MakeClient, truth: Truth, where: str
-) -> None:
+def test_an_endless_slow_answer_times_out(exchange: Sandbox, make_client: MakeClient, truth: Truth, where: str) -> None:
     # A drop every tenth of a second, for minutes: no silence is ever long, and yet a request takes ten times that.
     exchange.add(Fault(where, "drip", piece=1, seconds=0.1))
     if where == REST:
@@ -86,14 +86,14 @@ def test_a_drip_that_never_ends_is_not_waited_for(
     assert table_bars(make_client().klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
 
 
-def test_a_drip_that_ends_in_time_is_used(exchange: Sandbox, make_client: MakeClient, truth: Truth) -> None:
+def test_a_slow_answer_that_ends_in_time_is_used(exchange: Sandbox, make_client: MakeClient, truth: Truth) -> None:
     exchange.add(Fault(ARCHIVE, "drip", piece=200, seconds=0.01))
     found = make_client().klines("BTCUSDT", *SPAN)
     assert (table_bars(found), table_sources(found)) == (truth("BTCUSDT", "1h", *SPAN), {"vision"})
 
 
 @pytest.mark.parametrize("retries", [0, 2])
-def test_a_request_that_fails_is_sent_as_often_as_the_settings_say(
+def test_a_failing_request_is_retried_as_often_as_the_settings_say(
     exchange: Sandbox, make_client: MakeClient, retries: int
 ) -> None:
     exchange.add(Fault(".", "status", status=503))
@@ -104,14 +104,14 @@ def test_a_request_that_fails_is_sent_as_often_as_the_settings_say(
     assert sum(".zip" in one for one in asked) == retries + 1
 
 
-def test_the_archive_and_rest_each_get_that_many_tries_for_a_day(exchange: Sandbox, make_client: MakeClient) -> None:
+def test_archive_and_rest_each_get_that_many_attempts_for_a_day(exchange: Sandbox, make_client: MakeClient) -> None:
     exchange.add(Fault(".", "status", status=503))
     with pytest.raises(ProviderUnavailableError):
         make_client(retries=1).klines("BTCUSDT", "2024-05-01", "2024-05-02")
     assert len(exchange.requests) <= 2 * (1 + 1)
 
 
-def test_an_archive_that_fails_three_times_in_a_row_is_left_alone(
+def test_an_archive_that_fails_three_times_in_a_row_is_skipped(
     exchange: Sandbox, make_client: MakeClient, truth: Truth
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=503))

@@ -36,9 +36,7 @@ ZIP = r"\.zip"
 REST = "/api/v3/klines"
 
 
-def test_one_connection_keeps_symbols_apart_and_refuses_a_zip_or_a_day_file_of_another(
-    stand_in: StandIn, tmp_path: Path
-) -> None:
+def test_a_zip_or_a_day_file_of_another_symbol_is_refused(stand_in: StandIn, tmp_path: Path) -> None:
     bitcoin, ether = series("spot", "BTCUSDT", "1h"), series("spot", "ETHUSDT", "1h")
     day, text = date(2024, 5, 1), csv_text(true_rows("BTCUSDT", "1h", "2024-05-01", "2024-05-02"))
     stand_in.publish(bitcoin, day, text)
@@ -58,7 +56,7 @@ def test_one_connection_keeps_symbols_apart_and_refuses_a_zip_or_a_day_file_of_a
         ]
 
 
-def test_times_and_values_read_from_the_cache_are_those_that_were_fetched(exchange: Sandbox, tmp_path: Path) -> None:
+def test_cached_times_and_values_equal_the_fetched_ones(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.set_now("2025-01-20")  # so that the archives change from milliseconds to microseconds within the range
     call = "ckvd_klines('BTCUSDT', '1h', '2024-12-30', '2025-01-03')"
     with connect(exchange, tmp_path) as con:
@@ -73,7 +71,7 @@ def test_times_and_values_read_from_the_cache_are_those_that_were_fetched(exchan
 
 
 @pytest.mark.parametrize("source", ["vision", "rest"])
-def test_asking_for_an_hour_keeps_its_day_whole(source: str, exchange: Sandbox, tmp_path: Path) -> None:
+def test_a_query_for_an_hour_caches_its_whole_day(source: str, exchange: Sandbox, tmp_path: Path) -> None:
     if source == "rest":
         exchange.add(Fault(ZIP, "status", status=404))
     with connect(exchange, tmp_path) as con:
@@ -90,7 +88,7 @@ def test_asking_for_an_hour_keeps_its_day_whole(source: str, exchange: Sandbox, 
     assert exchange.requests == ()
 
 
-def test_days_of_both_sources_are_one_table_in_sql_and_on_disk(exchange: Sandbox, tmp_path: Path) -> None:
+def test_days_from_both_sources_form_one_table_in_sql_and_on_disk(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.add(Fault(r"2024-05-02\.zip", "status", status=404))
     call = "ckvd_klines('BTCUSDT', '1h', '2024-05-01', '2024-05-04')"
     with connect(exchange, tmp_path) as con:
@@ -134,9 +132,7 @@ def test_a_damaged_day_file_is_set_aside_with_a_warning_and_fetched_again(
 
 
 @pytest.mark.parametrize("source", ["vision", "rest", "cache", "today"])
-def test_a_range_is_closed_at_its_start_and_open_at_its_end_whoever_answers(
-    source: str, exchange: Sandbox, tmp_path: Path
-) -> None:
+def test_a_range_is_half_open_for_every_source(source: str, exchange: Sandbox, tmp_path: Path) -> None:
     day = "2024-06-15" if source == "today" else "2024-05-01"
     expected = {"vision": "vision", "rest": "rest", "cache": "cache", "today": "rest"}[source]
     if source == "rest":
@@ -154,7 +150,7 @@ def test_a_range_is_closed_at_its_start_and_open_at_its_end_whoever_answers(
         assert answer == [(at(day) + hour * HOUR, expected) for hour in within]
 
 
-def test_a_single_missing_bar_is_a_gap_wherever_in_the_range_it_lies(stand_in: StandIn, tmp_path: Path) -> None:
+def test_a_single_missing_bar_is_a_gap_anywhere_in_the_range(stand_in: StandIn, tmp_path: Path) -> None:
     first, end = "2024-05-10", "2024-05-15"
     lost = {
         "1h": ["2024-05-10 00:00", "2024-05-11 23:00", "2024-05-13 00:00", "2024-05-14 23:00"],
@@ -178,7 +174,7 @@ def test_a_single_missing_bar_is_a_gap_wherever_in_the_range_it_lies(stand_in: S
             assert count == [(5 * DAY // step - len(times),)]
 
 
-def test_an_archive_that_is_not_what_was_published_is_neither_used_nor_kept(stand_in: StandIn, tmp_path: Path) -> None:
+def test_an_archive_with_a_wrong_checksum_is_neither_used_nor_cached(stand_in: StandIn, tmp_path: Path) -> None:
     one, day = series("spot", "BTCUSDT", "1h"), date(2024, 5, 1)
     said = true_rows("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
     forged = [[row[0], "1.0", *row[2:]] for row in said]
@@ -196,7 +192,7 @@ def test_an_archive_that_is_not_what_was_published_is_neither_used_nor_kept(stan
     assert day_files(tmp_path / "without") == []
 
 
-def test_an_unknown_symbol_is_asked_once_and_a_failed_stretch_is_an_error_not_a_hole(
+def test_an_unknown_symbol_is_requested_once_and_a_failed_day_is_an_error_not_a_gap(
     exchange: Sandbox, tmp_path: Path
 ) -> None:
     with connect(exchange, tmp_path, retries=3) as con:
@@ -218,7 +214,7 @@ def test_an_unknown_symbol_is_asked_once_and_a_failed_stretch_is_an_error_not_a_
 
 
 @pytest.mark.parametrize("kind", ["status", "reset", "corrupt", "checksum"])
-def test_a_delisted_contract_s_days_are_an_error_while_the_archive_fails_and_not_empty_ever_after(
+def test_days_of_a_delisted_contract_are_an_error_while_the_archive_fails_and_never_cached_empty(
     kind: str, exchange: Sandbox, tmp_path: Path
 ) -> None:
     exchange.set_now("2024-09-20")  # months after the delivery: the archive alone has its bars
@@ -233,7 +229,7 @@ def test_a_delisted_contract_s_days_are_an_error_while_the_archive_fails_and_not
         assert read(con, call) == true_bars(*range_, market="um")
 
 
-def test_offline_asks_nobody_and_each_error_can_be_caught_by_its_own_class(exchange: Sandbox, tmp_path: Path) -> None:
+def test_offline_sends_no_request_and_each_error_has_its_own_class(exchange: Sandbox, tmp_path: Path) -> None:
     april = ("BTCUSDT", "2024-04-01", "2024-04-03", "1h")
     CryptoKlineVisionData(**settings_for(exchange, tmp_path)).get_data(*april)
     exchange.forget()
@@ -259,7 +255,7 @@ def test_offline_asks_nobody_and_each_error_can_be_caught_by_its_own_class(excha
     assert 0 < limited.value.retry_after <= 7
 
 
-def test_a_day_that_is_not_over_is_not_kept_and_a_short_closed_one_is_not_fetched_again(
+def test_an_open_day_is_not_cached_and_a_short_closed_day_is_not_fetched_again(
     exchange: Sandbox, tmp_path: Path
 ) -> None:
     today = "ckvd_klines('BTCUSDT', '1h', '2024-06-15', '2024-06-16', include_open := true)"
@@ -282,7 +278,7 @@ def test_a_day_that_is_not_over_is_not_kept_and_a_short_closed_one_is_not_fetche
         assert "binance/spot/BTCUSDT/1h/2024-06-15.arrow" in day_files(tmp_path)
 
 
-def test_a_symbol_is_checked_to_its_end_and_may_be_of_any_script(exchange: Sandbox, tmp_path: Path) -> None:
+def test_a_symbol_is_validated_as_a_whole_and_may_be_in_any_script(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.set_now("2025-10-20")
     wrong = ["BTCUSDT\n", "\nBTCUSDT", "BTCUSDT ", "", "../BTCUSDT", "BTC/USDT", "BTCUSDT\x00", "btcusdt", "BTC-USDT"]
     with connect(exchange, tmp_path) as con:
@@ -322,7 +318,7 @@ def test_weeks_open_on_mondays_months_on_the_first_and_no_two_intervals_share_a_
         assert gaps.fetchall() == []
 
 
-def test_what_is_cached_is_read_where_it_lies_without_a_copy_or_a_request(exchange: Sandbox, tmp_path: Path) -> None:
+def test_cached_bars_are_read_without_a_copy_or_a_request(exchange: Sandbox, tmp_path: Path) -> None:
     # How fast that is, benchmarks/ measures.
     data = CryptoKlineVisionData(**settings_for(exchange, tmp_path))
     month = ("BTCUSDT", "2024-04-01", "2024-05-01", "1m")

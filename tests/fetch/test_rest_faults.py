@@ -48,7 +48,7 @@ def expected_error(name: str) -> type[ProviderError]:
 
 
 @pytest.mark.parametrize("name", REST_FAULTS)
-def test_whatever_rest_does_for_good_is_an_error_of_its_own_kind_and_nothing_is_kept(
+def test_a_lasting_fault_of_rest_is_an_error_of_its_class_and_nothing_is_cached(
     exchange: Sandbox, make_client: MakeClient, truth: Truth, name: str
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
@@ -65,7 +65,7 @@ def test_whatever_rest_does_for_good_is_an_error_of_its_own_kind_and_nothing_is_
 
 
 @pytest.mark.parametrize("name", [name for name in REST_FAULTS if name not in NOT_TRIED_AGAIN])
-def test_what_rest_does_once_is_tried_again(
+def test_a_fault_of_rest_that_happens_once_is_retried(
     exchange: Sandbox, make_client: MakeClient, truth: Truth, name: str
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
@@ -75,7 +75,7 @@ def test_what_rest_does_once_is_tried_again(
 
 
 @pytest.mark.parametrize("name", sorted(NOT_TRIED_AGAIN - {"429", "418"}))
-def test_what_rest_refuses_is_asked_once_a_query_and_again_by_the_next(
+def test_a_refused_request_is_sent_once_per_query(
     exchange: Sandbox, make_client: MakeClient, truth: Truth, name: str
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
@@ -89,7 +89,7 @@ def test_what_rest_refuses_is_asked_once_a_query_and_again_by_the_next(
 
 
 @pytest.mark.parametrize("kind", ["torn", "length"])
-def test_a_rest_answer_cut_at_any_kilobyte_is_not_used(
+def test_a_truncated_rest_answer_is_never_used(
     exchange: Sandbox, make_client: MakeClient, truth: Truth, kind: str
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
@@ -132,7 +132,7 @@ STRANGE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_strange_refusals_are_still_errors_of_ours(exchange: Sandbox, make_client: MakeClient, name: str) -> None:
+def test_malformed_refusals_are_provider_errors(exchange: Sandbox, make_client: MakeClient, name: str) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
     exchange.add(Fault(REST, "status", **STRANGE[name]))
     with pytest.raises(ProviderError) as failed:
@@ -141,7 +141,7 @@ def test_strange_refusals_are_still_errors_of_ours(exchange: Sandbox, make_clien
         assert 0 < failed.value.retry_after <= 3 * 86_400
 
 
-def test_a_page_that_is_cut_at_its_limit_is_not_taken_for_the_whole(
+def test_a_page_with_duplicates_is_not_taken_as_complete(
     exchange: Sandbox, make_client: MakeClient, truth: Truth
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))

@@ -10,7 +10,7 @@ from tests.support.bars import bars
 from tests.support.rows import ROWS, START, read_rest, values
 
 
-def test_a_range_is_cut_half_open() -> None:
+def test_within_cuts_a_half_open_range() -> None:
     batch = read_rest(json.dumps(ROWS).encode(), "x")
     assert values(within(batch, START + HOUR, START + 3 * HOUR)) == bars(ROWS[1:3])
     assert within(batch, START + HOUR + 1, START + HOUR + 1).num_rows == 0

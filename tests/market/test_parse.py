@@ -50,19 +50,19 @@ def test_symbols_of_every_kind_are_accepted_as_they_are(symbol: str) -> None:
         *("btcusdt", "BTCusdt", "A" * 65, "CAFE\u0301", None, 5, b"BTCUSDT", ["BTCUSDT"]),
     ],
 )
-def test_what_is_no_symbol_is_refused(symbol: object) -> None:
+def test_an_invalid_symbol_is_refused(symbol: object) -> None:
     with pytest.raises(InvalidSymbolError) as refused:
         parse_symbol(symbol)
     assert (refused.value.argument, refused.value.value) == ("symbol", symbol)
 
 
-def test_a_lower_case_symbol_is_told_its_upper_case() -> None:
+def test_the_error_for_a_lower_case_symbol_suggests_upper_case() -> None:
     with pytest.raises(InvalidSymbolError, match="did you mean 'ETHUSDT'"):
         parse_symbol("ethusdt")
 
 
 @given(st.text(max_size=70))
-def test_an_accepted_symbol_stays_within_one_folder_and_one_url_segment(text: str) -> None:
+def test_an_accepted_symbol_is_one_folder_name_and_one_url_segment(text: str) -> None:
     try:
         symbol = parse_symbol(text)
     except InvalidSymbolError:
@@ -77,24 +77,24 @@ def test_there_are_three_markets(market: object) -> None:
 
 
 @pytest.mark.parametrize("market", ["SPOT", "", "usdm", None, 1])
-def test_what_is_no_market_is_refused(market: object) -> None:
+def test_an_invalid_market_is_refused(market: object) -> None:
     with pytest.raises(InvalidMarketError, match="'spot', 'um'"):
         parse_market(market)
 
 
 @pytest.mark.parametrize("name", INTERVALS)
-def test_every_interval_has_its_name(name: str) -> None:
+def test_every_interval_is_parsed_from_its_name(name: str) -> None:
     assert parse_interval(name, Market.SPOT).name == name
 
 
-def test_a_month_may_be_written_as_rest_writes_it() -> None:
+def test_a_month_interval_may_be_written_as_in_rest() -> None:
     assert parse_interval("1M", Market.CM) == INTERVALS["1mo"]
     assert INTERVALS["1mo"].rest_name == "1M"
     assert parse_interval("1m", Market.CM).rest_name == "1m"
 
 
 @pytest.mark.parametrize("interval", ["", "1H", "2m", "60m", "1mo ", "1", None, 60, "1W", "1D"])
-def test_what_is_no_interval_is_refused(interval: object) -> None:
+def test_an_invalid_interval_is_refused(interval: object) -> None:
     with pytest.raises(InvalidIntervalError, match="1mo"):
         parse_interval(interval, Market.SPOT)
 
@@ -124,7 +124,7 @@ def test_a_time_may_be_written_in_many_ways_and_is_utc_without_a_zone(value: obj
 
 
 @pytest.mark.parametrize("value", ["", "now", "infinity", "yesterday", "2024-13-01", 20240305, 1.5, None, "12:00"])
-def test_what_is_no_time_is_refused_by_the_argument_s_name(value: object) -> None:
+def test_the_error_for_an_invalid_time_names_the_argument(value: object) -> None:
     with pytest.raises(InvalidTimeError, match=r"^end ") as refused:
         parse_time(value, "end")
     assert refused.value.argument == "end"

@@ -20,22 +20,22 @@ from ckvd_sql.market.series import (
 
 
 @given(st.dates(date(1, 1, 1), date(9999, 12, 31)))
-def test_a_day_begins_where_it_is_found(day: date) -> None:
+def test_every_instant_of_a_day_maps_to_that_day(day: date) -> None:
     assert day_of(day_start(day)) == day_of(day_start(day) + DAY - 1) == day
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
-def test_an_instant_loses_nothing(moment: datetime) -> None:
+def test_conversion_to_an_instant_and_back_is_lossless(moment: datetime) -> None:
     assert moment_of(instant_of(moment)) == moment
 
 
-def test_a_month_knows_its_days_and_its_next() -> None:
+def test_a_month_has_a_first_day_a_last_day_and_a_next_month() -> None:
     assert (Month(2024, 2).first, Month(2024, 2).last) == (date(2024, 2, 1), date(2024, 2, 29))
     assert Month(2023, 12).next == Month(2024, 1)
     assert str(Month(2024, 3)) == "2024-03"
 
 
-def test_days_are_spelt_in_runs() -> None:
+def test_days_are_written_as_runs() -> None:
     days = [date(2024, 1, 1) + timedelta(days=n) for n in (4, 0, 1, 2, 6)]
     assert consecutive(days)[0] == (date(2024, 1, 1), date(2024, 1, 3))
     assert spell_days(days) == "2024-01-01 to 2024-01-03, 2024-01-05, 2024-01-07"

@@ -25,7 +25,7 @@ INSTANTS = st.integers(day_start(date(2009, 1, 1)), day_start(date(2099, 1, 1)))
 
 
 @given(INSTANTS, st.sampled_from(list(INTERVALS)))
-def test_every_instant_lies_in_one_slot_of_the_grid(instant: int, name: str) -> None:
+def test_every_instant_is_in_one_slot_of_the_grid(instant: int, name: str) -> None:
     interval = INTERVALS[name]
     slot = interval.slot(instant)
     assert interval.opens(slot) <= instant < interval.opens(slot + 1)
@@ -40,7 +40,7 @@ def test_slots_are_those_that_open_in_the_half_open_range(start: int, length: in
     assert interval.opens(slots.stop) >= end
 
 
-def test_weeks_open_on_monday_months_on_the_first_and_three_days_in_their_phase() -> None:
+def test_weeks_open_on_monday_months_on_the_first_and_3d_bars_every_third_day() -> None:
     first, last = date(2023, 11, 1), date(2024, 12, 31)
     assert {day.weekday() for day in INTERVALS["1w"].open_days(first, last)} == {0}
     assert {day.day for day in INTERVALS["1mo"].open_days(first, last)} == {1}
@@ -76,7 +76,7 @@ def test_no_day_is_closed_before_it_is_over(day: date, name: str) -> None:
         ("2024-06-01T23:59:59.999999", "2024-06-02", 1),
     ],
 )
-def test_a_range_touches_the_days_it_holds_an_instant_of(start: str, end: str, days: int) -> None:
+def test_a_range_has_every_day_of_which_it_has_an_instant(start: str, end: str, days: int) -> None:
     span = Span(parse_time(start, "start"), parse_time(end, "end"))
     assert len(list(span.days(INTERVALS["1h"]))) == days
 
@@ -89,9 +89,7 @@ def test_a_range_touches_the_days_it_holds_an_instant_of(start: str, end: str, d
         (Market.CM, "A_PERP", "1d", Month(999, 9), "futures/cm/monthly/klines/A_PERP/1d/A_PERP-1d-0999-09"),
     ],
 )
-def test_archives_lie_where_binance_puts_them(
-    market: Market, symbol: str, interval: str, period: Any, path: str
-) -> None:
+def test_archive_paths_are_those_of_binance(market: Market, symbol: str, interval: str, period: Any, path: str) -> None:
     assert Series(market, symbol, INTERVALS[interval]).archive_path(period) == f"data/{path}.zip"
 
 
@@ -100,6 +98,6 @@ def test_no_two_series_share_a_key_even_where_file_names_ignore_case() -> None:
     assert len(set(keys)) == len(keys)
 
 
-def test_twelve_hours_divide_the_day() -> None:
+def test_12h_bars_open_at_midnight_and_noon() -> None:
     opens = [INTERVALS["12h"].opens(slot) for slot in INTERVALS["12h"].slots(0, DAY)]
     assert opens == [0, 12 * HOUR]

@@ -42,7 +42,7 @@ def clean(running_exchange: Sandbox) -> bytes:
 
 
 @pytest.mark.parametrize("name", ANOMALIES)
-def test_an_anomaly_is_published_under_its_own_checksum_while_rest_has_the_truth(
+def test_an_anomaly_is_published_with_a_matching_checksum_while_rest_has_the_true_rows(
     exchange: Sandbox, client: httpx.Client, clean: bytes, name: str
 ) -> None:
     exchange.add(Fault(path=r"\.zip", kind="anomaly", name=name))
@@ -70,7 +70,7 @@ def test_an_anomaly_is_published_under_its_own_checksum_while_rest_has_the_truth
         ("another day", 0, ("2024-06-02T00:00", "2024-06-02T00:59:59.999")),
     ],
 )
-def test_anomalies_of_rows_are_in_the_archive_and_if_asked_for_in_rest(
+def test_anomalies_of_rows_are_in_the_archive_and_on_request_in_rest(
     exchange: Sandbox, client: httpx.Client, name: str, number: int, times: tuple[str, str]
 ) -> None:
     exchange.add(Fault(path=r"\.zip|/klines", kind="anomaly", name=name))
@@ -84,7 +84,7 @@ def test_anomalies_of_rows_are_in_the_archive_and_if_asked_for_in_rest(
         assert in_rest_shape(row) in part
 
 
-def test_anomalies_of_single_cells(exchange: Sandbox, client: httpx.Client, clean: bytes) -> None:
+def test_anomalies_of_cells_change_one_row(exchange: Sandbox, client: httpx.Client, clean: bytes) -> None:
     lines = [line.split(b",") for line in clean.splitlines()]
     nothing, noon = b"0.00000000", lines[12]
     expected = {
@@ -105,7 +105,7 @@ def test_anomalies_of_single_cells(exchange: Sandbox, client: httpx.Client, clea
     assert (len(cells), cells[6][:8], int(cells[7][8])) == (26, cells[7][:8], int(cells[6][8]) + 1)
 
 
-def test_anomalies_of_text(exchange: Sandbox, client: httpx.Client, clean: bytes) -> None:
+def test_anomalies_of_text_keep_the_rows(exchange: Sandbox, client: httpx.Client, clean: bytes) -> None:
     for name in TEXTS:
         exchange.clear_faults()
         exchange.add(Fault(path=r"\.zip", kind="anomaly", name=name))
@@ -124,7 +124,7 @@ def test_anomalies_of_text(exchange: Sandbox, client: httpx.Client, clean: bytes
                 assert text == clean
 
 
-def test_anomalies_of_members(exchange: Sandbox, client: httpx.Client) -> None:
+def test_anomalies_of_members_change_the_zip(exchange: Sandbox, client: httpx.Client) -> None:
     expected = {
         "wrong file": ["NOTBTCUSDT-1h-2024-06-01.csv"],
         "two members": ["BTCUSDT-1h-2024-06-01.csv", "README.txt"],
@@ -146,7 +146,7 @@ def test_anomalies_of_members(exchange: Sandbox, client: httpx.Client) -> None:
     assert set(ANOMALIES) == {*ROWS, *TEXTS, *MEMBERS}
 
 
-def test_milliseconds_stand_among_microseconds(exchange: Sandbox, client: httpx.Client) -> None:
+def test_mixed_units_put_milliseconds_among_microseconds(exchange: Sandbox, client: httpx.Client) -> None:
     exchange.set_now("2025-03-01")
     where = zip_path(Market.SPOT, "1h", date(2025, 1, 1))
     before = zip_rows(client, where)
@@ -156,14 +156,14 @@ def test_milliseconds_stand_among_microseconds(exchange: Sandbox, client: httpx.
     assert [in_rest_shape(row) for row in after] == [in_rest_shape(row) for row in before]
 
 
-def test_futures_can_lack_their_header(exchange: Sandbox, client: httpx.Client) -> None:
+def test_futures_can_be_without_their_header(exchange: Sandbox, client: httpx.Client) -> None:
     where = zip_path(Market.UM, "1h", date(2024, 6, 1))
     with_header = zip_rows(client, where)
     exchange.add(Fault(path=r"\.zip", kind="anomaly", name="no header"))
     assert zip_rows(client, where) == with_header[1:]
 
 
-def test_a_torn_file_is_replaced_when_its_time_has_come(exchange: Sandbox, client: httpx.Client) -> None:
+def test_a_truncated_file_is_replaced_when_its_fault_ends(exchange: Sandbox, client: httpx.Client) -> None:
     exchange.add(Fault(path=r"\.zip", kind="anomaly", name="ends at 07:36", until="2024-06-20"))
     where = zip_path(Market.SPOT, "1m", date(2024, 6, 1))
     torn = zip_rows(client, where)

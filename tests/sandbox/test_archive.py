@@ -86,7 +86,7 @@ def test_checksums_end_with_a_newline_on_futures_only(client: httpx.Client) -> N
         (Market.SPOT, "1w", Month(2024, 4), at("2024-05-06T04:00")),  # its last week ends in May
     ],
 )
-def test_a_file_is_there_once_it_is_published(
+def test_a_file_exists_once_it_is_published(
     exchange: Sandbox, client: httpx.Client, market: Market, interval: str, period: Period, published: int
 ) -> None:
     where = zip_path(market, interval, period)
@@ -112,7 +112,7 @@ def test_a_file_is_there_once_it_is_published(
         "/elsewhere",
     ],
 )
-def test_what_the_archive_lacks_is_404(client: httpx.Client, where: str) -> None:
+def test_a_missing_file_is_404(client: httpx.Client, where: str) -> None:
     assert client.get(where).status_code == 404
 
 
@@ -123,7 +123,7 @@ def test_zips_are_the_same_bytes_from_every_sandbox(client: httpx.Client) -> Non
         assert httpx.get(other.url + ZIP).content == first.content
 
 
-def test_files_can_be_asked_for_in_part_or_if_changed(client: httpx.Client) -> None:
+def test_files_can_be_requested_by_range_or_if_changed(client: httpx.Client) -> None:
     whole = client.get(ZIP)
     assert int(client.head(ZIP).headers["Content-Length"]) == len(whole.content)
     part = client.get(ZIP, headers={"Range": "bytes=10-19"})
@@ -131,7 +131,7 @@ def test_files_can_be_asked_for_in_part_or_if_changed(client: httpx.Client) -> N
     assert client.get(ZIP, headers={"If-None-Match": whole.headers["ETag"]}).status_code == 304
 
 
-def test_the_non_ascii_symbol_works_percent_encoded(exchange: Sandbox, client: httpx.Client) -> None:
+def test_a_non_ascii_symbol_works_percent_encoded(exchange: Sandbox, client: httpx.Client) -> None:
     exchange.set_now("2025-11-15")
     symbol = "币安人生USDT"
     cells = zip_rows(client, zip_path(Market.SPOT, "1h", date(2025, 10, 8), symbol))

@@ -22,7 +22,7 @@ from tests.support.exchange import (
 from tests.support.truth import NOW, at
 
 
-def test_control_over_http(exchange: Sandbox, client: httpx.Client) -> None:
+def test_faults_requests_and_clock_are_controlled_over_http(exchange: Sandbox, client: httpx.Client) -> None:
     fault = {"path": "ping", "kind": "status", "status": 451, "times": 1}
     assert client.post("/sandbox/faults", json=fault).status_code == 201
     assert client.get("/sandbox/faults").json()[0]["status"] == 451
@@ -89,7 +89,7 @@ def test_serving_in_the_foreground_ends_with_a_signal() -> None:
     assert answers == [200]
 
 
-def test_many_requests_at_once(exchange: Sandbox, client: httpx.Client) -> None:
+def test_many_requests_are_answered_at_once(exchange: Sandbox, client: httpx.Client) -> None:
     days = [zip_path(Market.SPOT, "1m", date(2024, 5, number)) for number in range(1, 13)]
     found: dict[str, bytes] = {}
 

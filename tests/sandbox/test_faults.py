@@ -23,7 +23,7 @@ from tests.support.exchange import (
 )
 
 
-def test_a_fault_fires_as_often_as_asked(exchange: Sandbox, client: httpx.Client) -> None:
+def test_a_fault_fires_as_often_as_configured(exchange: Sandbox, client: httpx.Client) -> None:
     exchange.add(Fault(path=r"\.zip$", kind="status", status=503, body="busy", headers={"Retry-After": "7"}, times=2))
     answers = [client.get(ZIP) for _ in range(3)]
     assert [one.status_code for one in answers] == [503, 503, 200]
@@ -45,7 +45,7 @@ def test_a_fault_without_times_lasts_until_cleared(exchange: Sandbox, client: ht
     assert rest_rows(client, Market.SPOT)
 
 
-def test_torn_and_reset_bodies(exchange: Sandbox, client: httpx.Client) -> None:
+def test_bodies_can_be_truncated_or_reset(exchange: Sandbox, client: httpx.Client) -> None:
     exchange.add(Fault(path=r"\.zip$", kind="torn", after=100, times=1))
     exchange.add(Fault(path=r"\.zip$", kind="reset", times=1))
     with pytest.raises(httpx.RemoteProtocolError):
@@ -62,14 +62,14 @@ def test_a_stall_lasts_until_the_client_gives_up(exchange: Sandbox, client: http
     assert client.get(ZIP).status_code == 200
 
 
-def test_a_drip_arrives_whole(exchange: Sandbox, client: httpx.Client) -> None:
+def test_a_slow_body_arrives_whole(exchange: Sandbox, client: httpx.Client) -> None:
     whole = client.get(ZIP).content
     exchange.add(Fault(path=r"\.zip$", kind="drip", piece=300, seconds=0.001, times=1))
     exchange.add(Fault(path=r"\.zip$", kind="latency", seconds=0.01, times=1))
     assert client.get(ZIP).content == whole
 
 
-def test_a_wrong_checksum(exchange: Sandbox, client: httpx.Client) -> None:
+def test_a_checksum_fault_changes_the_digest_alone(exchange: Sandbox, client: httpx.Client) -> None:
     right = client.get(ZIP + ".CHECKSUM").text
     exchange.add(Fault(path="BTCUSDT-1h", kind="checksum", times=1))
     body = client.get(ZIP).content
@@ -92,7 +92,7 @@ def test_a_corrupted_zip_matches_its_checksum(exchange: Sandbox, client: httpx.C
     assert zip_rows(client, ZIP)
 
 
-def test_a_redirect(exchange: Sandbox, client: httpx.Client) -> None:
+def test_a_redirect_has_its_location(exchange: Sandbox, client: httpx.Client) -> None:
     exchange.add(Fault(path="ping", kind="redirect", location="/elsewhere"))
     answer = client.get("/api/v3/ping")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/elsewhere")
@@ -111,7 +111,7 @@ def test_a_wrong_content_length_announces_less_than_is_sent(exchange: Sandbox) -
     assert httpx.get(exchange.url + ZIP).content == whole[:100]
 
 
-def test_a_fault_ends_at_the_exchanges_time_that_it_names(exchange: Sandbox, client: httpx.Client) -> None:
+def test_a_fault_ends_at_its_time_on_the_exchanges_clock(exchange: Sandbox, client: httpx.Client) -> None:
     exchange.add(Fault(path="ping", kind="status", until="2024-06-15T13:00"))
     assert client.get("/api/v3/ping").status_code == 503
     exchange.set_now("2024-06-15T13:00")
@@ -131,7 +131,7 @@ def test_a_fault_ends_at_the_exchanges_time_that_it_names(exchange: Sandbox, cli
         {"until": "soon"},
     ],
 )
-def test_a_fault_that_makes_no_sense_is_refused(client: httpx.Client, wrong: dict[str, Any]) -> None:
+def test_an_invalid_fault_is_refused(client: httpx.Client, wrong: dict[str, Any]) -> None:
     fields = {"path": "x", "kind": "html", **wrong}
     with pytest.raises(ValueError, match=r"."):
         Fault(**fields)

@@ -63,7 +63,7 @@ def test_seconds_add_up_to_minutes(symbol: str) -> None:
 
 
 @pytest.mark.parametrize("listing", LISTINGS, ids=lambda one: f"{one.market}-{one.symbol}")
-def test_bars_are_possible_bars(listing: Listing) -> None:
+def test_bars_are_consistent(listing: Listing) -> None:
     last = listing.delisted or at("2026-03-01")
     for day in {listing.listed // DAY, listing.listed // DAY + 7, last // DAY - 3, last // DAY}:
         whole = minutes(listing, date.fromordinal(date(1970, 1, 1).toordinal() + day))
@@ -90,7 +90,7 @@ def test_a_day_closes_where_the_next_one_opens() -> None:
     assert all(first[4] == second[1] for first, second in pairwise(bars))
 
 
-def test_bars_do_not_depend_on_what_was_asked_before() -> None:
+def test_bars_do_not_depend_on_earlier_requests() -> None:
     listing, hour = listing_of(Market.SPOT, "ETHUSDT"), INTERVALS["1h"]
     assert listing is not None
     days = [day_start(date(2024, 2, 1)) + number * DAY for number in range(20)]
@@ -114,7 +114,7 @@ def test_futures_follow_spot() -> None:
         assert float(three[7]) < float(three[5])  # contracts, and coins they are worth
 
 
-def test_the_first_day_is_partial_and_the_bar_of_its_day_still_opens_at_midnight(
+def test_the_first_day_is_partial_and_its_daily_bar_opens_at_midnight(
     client: httpx.Client,
 ) -> None:
     assert rest_rows(client, Market.SPOT, interval="1m", startTime=0, limit=1)[0][0] == ms("2017-08-17T04:00")
@@ -135,7 +135,7 @@ def test_an_outage_has_no_bars_in_archive_and_rest(client: httpx.Client) -> None
     assert len(found) == 1000  # the gap does not shorten a page
 
 
-def test_the_oracle_gives_closed_bars_only() -> None:
+def test_market_bars_gives_closed_bars_only() -> None:
     one = series(Market.SPOT, "1h")
     bars = market_bars(one, at("2024-06-15"), at("2024-06-16"), at("2024-06-15T12:59:59"))
     assert len(bars) == 12

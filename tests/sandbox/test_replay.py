@@ -43,7 +43,7 @@ def tree(client: httpx.Client, exchange: Sandbox, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_replay_serves_a_folder_untouched(tree: Path) -> None:
+def test_a_replay_serves_the_files_of_its_folder_unchanged(tree: Path) -> None:
     files = [file for file in tree.rglob("*") if file.is_file()]
     assert len(files) == 8
     with Sandbox(now="2025-03-15", replay=tree) as exchange, httpx.Client(base_url=exchange.url) as client:
@@ -72,6 +72,6 @@ def test_a_replay_answers_rest_from_the_rows_of_its_zips(tree: Path) -> None:
         assert [(one["symbol"], one["baseAsset"], one["quoteAsset"]) for one in symbols] == [("BTCUSDT", "BTC", "USDT")]
 
 
-def test_a_folder_that_is_no_archive_tree_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_an_archive_tree_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="archive tree"):
         Sandbox(replay=tmp_path)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("market", Market)
-def test_limits(client: httpx.Client, market: Market) -> None:
+def test_row_limits_are_those_of_each_market(client: httpx.Client, market: Market) -> None:
     assert len(rest_rows(client, market)) == 500
     assert len(rest_rows(client, market, limit=1000)) == 1000
     more = klines(client, market, limit=1501)
@@ -54,7 +54,7 @@ def test_both_bounds_are_included(client: httpx.Client, market: Market) -> None:
 
 
 @pytest.mark.parametrize("market", Market)
-def test_which_rows_a_limit_keeps(client: httpx.Client, market: Market) -> None:
+def test_a_limit_keeps_the_first_or_the_last_rows(client: httpx.Client, market: Market) -> None:
     start, end = ms("2024-03-01"), ms("2024-03-02")
     opens = [row[0] for row in rest_rows(client, market, startTime=start, endTime=end, limit=3)]
     if market is Market.CM:
@@ -65,7 +65,7 @@ def test_which_rows_a_limit_keeps(client: httpx.Client, market: Market) -> None:
     assert rest_rows(client, market, limit=3)[-1][0] == ms("2024-06-15T12:00")
 
 
-def test_cm_knows_200_days(client: httpx.Client) -> None:
+def test_cm_limits_a_range_to_200_days(client: httpx.Client) -> None:
     start, days = ms("2023-01-01"), 86_400_000
     assert rest_rows(client, Market.CM, interval="1d", startTime=start, endTime=start + 200 * days)
     refused = klines(client, Market.CM, interval="1d", startTime=start, endTime=start + 200 * days + 1)
@@ -119,9 +119,7 @@ def test_before_listing_and_in_the_future_there_are_no_rows(client: httpx.Client
         ({"limit": "0"}, -1130),
     ],
 )
-def test_errors_are_worded_as_binance_words_them(
-    client: httpx.Client, market: Market, params: dict[str, Any], code: int
-) -> None:
+def test_errors_have_binances_codes(client: httpx.Client, market: Market, params: dict[str, Any], code: int) -> None:
     answer = klines(client, market, **params)
     assert answer.status_code == 400
     assert set(answer.json()) == {"code", "msg"}
@@ -144,7 +142,7 @@ def test_a_delisted_pair_keeps_its_history(client: httpx.Client) -> None:
     assert client.get(zip_path(Market.SPOT, "1m", date(2022, 5, 14), "LUNAUSDT")).status_code == 404
 
 
-def test_a_delivered_contract_is_left_to_the_archive(exchange: Sandbox, client: httpx.Client) -> None:
+def test_a_delivered_contract_is_in_the_archive_only(exchange: Sandbox, client: httpx.Client) -> None:
     contract = {Market.UM: "BTCUSDT_240628", Market.CM: "BTCUSD_240628"}
     for market, symbol in contract.items():
         assert rest_rows(client, market, symbol=symbol)
@@ -178,7 +176,7 @@ def test_exchange_info_lists_what_is_listed(exchange: Sandbox, client: httpx.Cli
 # Weights.
 
 
-def test_every_answer_says_the_used_weight(client: httpx.Client) -> None:
+def test_every_answer_states_the_used_weight(client: httpx.Client) -> None:
     def cost(market: Market, **params: Any) -> int:
         meter = Fault(path="klines", kind="weight", market=market.value, weight=100)
         client.post("/sandbox/faults", json=meter.as_dict())
@@ -193,7 +191,7 @@ def test_every_answer_says_the_used_weight(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(("market", "budget"), [(Market.SPOT, 6000), (Market.UM, 2400), (Market.CM, 2400)])
-def test_who_asks_for_too_much_is_told_to_wait_then_banned(
+def test_exceeding_the_budget_gets_429_and_then_418(
     exchange: Sandbox, client: httpx.Client, market: Market, budget: int
 ) -> None:
     exchange.add(Fault(path="klines", kind="weight", market=market.value, weight=budget))
@@ -208,7 +206,7 @@ def test_who_asks_for_too_much_is_told_to_wait_then_banned(
     assert rest_rows(client, market, limit=1)
 
 
-def test_a_budget_is_new_each_minute_and_a_ban_ends() -> None:
+def test_a_budget_resets_each_minute_and_a_ban_ends() -> None:
     meter, start = Meter(), 1_700_000_040.0
     assert meter.charge(Market.UM, "a", 2400, start) == (2400, None)
     refusal = meter.charge(Market.UM, "a", 1, start + 15)[1]

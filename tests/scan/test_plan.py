@@ -24,20 +24,20 @@ def test_a_plan_takes_days_from_the_cache_then_the_archive_then_the_exchange() -
     assert [one.origin for one in found] == ["unlisted", "unlisted", "vision", "cache", "vision", "rest"]
 
 
-def test_a_plan_has_no_day_that_can_have_no_bar() -> None:
+def test_a_plan_has_only_days_that_can_have_bars() -> None:
     assert [str(one.day) for one in planned("2024-06-14", "2024-06-16", of=series("spot", "BTCUSDT", "1d"))] == [
         "2024-06-14"
     ]
     assert planned("2024-06-16", "2024-06-17") == []
 
 
-def test_a_plan_wants_the_forming_day_where_its_bar_is_wanted() -> None:
+def test_a_plan_has_the_forming_day_if_open_bars_are_included() -> None:
     of = series("spot", "BTCUSDT", "1w")
     assert planned("2024-06-10", "2024-06-16", of=of) == []
     assert planned("2024-06-10", "2024-06-16", of=of, include_open=True) == [DayPlan(date(2024, 6, 10), Origin.REST)]
 
 
-def test_every_day_of_a_plan_is_in_one_block_and_every_lacking_one_in_one_job() -> None:
+def test_every_day_of_a_plan_is_in_one_block_and_every_missing_one_in_one_job() -> None:
     cached = {date(2024, 5, number) for number in (3, 4, 20)}
     found = planned("2024-03-10", "2024-06-16", cached=cached)
     made = list(blocks(ONE_HOUR, found))

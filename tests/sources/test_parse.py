@@ -65,7 +65,7 @@ def refused(text: bytes) -> str:
         "byte order mark",
     ],
 )
-def test_the_same_bars_however_the_archive_writes_them(text: bytes) -> None:
+def test_every_csv_variant_gives_the_same_bars(text: bytes) -> None:
     assert archived(text) == bars(ROWS)
 
 
@@ -93,7 +93,7 @@ def test_two_different_bars_for_one_open_time_are_refused() -> None:
     assert "different rows for one open time" in refused(csv_lines([*ROWS, row(5, close="1")]))
 
 
-def test_a_day_without_a_row_is_no_day() -> None:
+def test_a_csv_without_rows_has_no_day() -> None:
     assert archived(b"") == []
     assert archived(f"{HEADER}\n".encode()) == []
 
@@ -104,7 +104,7 @@ def test_a_bar_of_another_day_is_refused(number: int) -> None:
     assert "which is not in 2024-06-01" in refused(csv_lines([*ROWS[1:], other]))
 
 
-def test_a_month_is_cut_into_its_days() -> None:
+def test_a_month_is_split_into_its_days() -> None:
     month = Month(2024, 6)
     rows = [row(number * 12) for number in range(60)]
     data = zipped(csv_lines(rows), f"{SERIES.archive_stem(month)}.csv")
@@ -113,7 +113,7 @@ def test_a_month_is_cut_into_its_days() -> None:
     assert [bar for day in days.values() for bar in values(day)] == bars(rows)
 
 
-def test_a_week_that_reaches_over_the_month_s_end_belongs_to_the_month_it_opens_in() -> None:
+def test_a_week_belongs_to_the_month_in_which_it_opens() -> None:
     weekly, month = Series(Market.SPOT, "BTCUSDT", INTERVALS["1w"]), Month(2024, 5)
     opened = [day_start(day) // 1000 for day in (date(2024, 4, 29), date(2024, 5, 27), date(2024, 6, 3))]
     data = zipped(csv_lines([row(0, open_time=one) for one in opened]), f"{weekly.archive_stem(month)}.csv")
@@ -122,23 +122,23 @@ def test_a_week_that_reaches_over_the_month_s_end_belongs_to_the_month_it_opens_
 
 @pytest.mark.parametrize("field", ["open", "high", "low", "close", "volume", "quote_volume", "taker_buy_volume"])
 @pytest.mark.parametrize("text", ["nan", "NaN", "inf", "-inf", "", "null", "N/A", "1,000", "0x1", "abc", '"1"'])
-def test_a_number_that_is_none_is_refused(field: str, text: str) -> None:
+def test_an_invalid_number_is_refused(field: str, text: str) -> None:
     assert refused(csv_lines([*ROWS[:5], row(5, **{field: text})]))
 
 
 @pytest.mark.parametrize("field", ["open_time", "close_time", "trades"])
 @pytest.mark.parametrize("text", ["", "nan", "1.5", "abc", "1e3", "99999999999999999999"])
-def test_a_time_or_count_that_is_none_is_refused(field: str, text: str) -> None:
+def test_an_invalid_time_or_count_is_refused(field: str, text: str) -> None:
     assert refused(csv_lines([*ROWS[:5], row(5, **{field: text})]))
 
 
 @pytest.mark.parametrize("time", [-1, 0, 5_000_000_000_000, 9_000_000_000_000_000_000])
-def test_an_open_time_that_is_no_time_is_refused(time: int) -> None:
+def test_an_open_time_out_of_range_is_refused(time: int) -> None:
     assert refused(csv_lines([*ROWS, row(0, open_time=time)]))
 
 
 @pytest.mark.parametrize("time", [-(2**62), 9_000_000_000_000_000_000])
-def test_a_close_time_that_no_calendar_has_is_refused(time: int) -> None:
+def test_a_close_time_out_of_range_is_refused(time: int) -> None:
     assert refused(csv_lines([*ROWS[1:], row(0, close_time=time)]))
 
 
@@ -167,7 +167,7 @@ def test_a_close_time_that_no_calendar_has_is_refused(time: int) -> None:
         "plus",
     ],
 )
-def test_text_that_is_no_csv_of_bars_is_refused(text: bytes) -> None:
+def test_malformed_csv_is_refused(text: bytes) -> None:
     assert refused(text)
 
 
@@ -182,7 +182,7 @@ def test_text_that_is_no_csv_of_bars_is_refused(text: bytes) -> None:
         ("README", "BTCUSDT-1h-2024-06-01.csv"),
     ],
 )
-def test_a_zip_that_holds_anything_but_the_asked_file_is_refused(names: tuple[str, ...]) -> None:
+def test_a_zip_with_any_other_member_is_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(MalformedDataError, match=r"should hold BTCUSDT-1h-2024-06-01\.csv alone"):
         read_archive(zipped(csv_lines(ROWS), *names), SERIES, DATE, "the archive")
 
@@ -202,7 +202,7 @@ def test_a_zip_bomb_is_not_unpacked() -> None:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_damaged_zip_is_refused_wherever_it_is_damaged(method: int) -> None:
+def test_a_damaged_zip_is_refused_or_gives_the_right_bars(method: int) -> None:
     sound = zipped(csv_lines(ROWS), method=method)
     chance = random.Random(method)  # noqa: S311 (no secret)
     for _ in range(500):
@@ -231,7 +231,7 @@ def test_rest_rows_are_bars() -> None:
     assert values(read_rest(json.dumps(ROWS[::-1]).encode(), "x")) == bars(ROWS)
 
 
-def test_no_rows_are_no_bars() -> None:
+def test_an_empty_answer_has_no_bars() -> None:
     assert read_rest(b"[]", "x").equals(NO_BARS)
 
 
@@ -256,7 +256,7 @@ def test_no_rows_are_no_bars() -> None:
         json.dumps([[*cells, 0] for cells in ROWS]).encode(),
     ],
 )
-def test_an_answer_that_is_no_rows_is_refused_with_its_url(body: bytes) -> None:
+def test_a_malformed_answer_is_refused_with_its_url(body: bytes) -> None:
     assert "https://the.exchange/klines" in rest_refused(body)
 
 
@@ -273,7 +273,7 @@ def test_a_rest_time_or_count_must_be_a_whole_number(field: str, value: Any) -> 
 
 
 @pytest.mark.parametrize("span", [(START + 1, START + DAY), (START, START + 23 * HOUR)])
-def test_rest_rows_that_were_not_asked_for_are_refused(span: tuple[int, int]) -> None:
+def test_rest_rows_outside_the_requested_range_are_refused(span: tuple[int, int]) -> None:
     body = json.dumps(ROWS).encode()
     assert read_bars(body, "x", START, START + DAY, 1000)[0].num_rows == len(ROWS)
     with pytest.raises(MalformedDataError, match="were not asked for"):

@@ -99,7 +99,7 @@ class Crowd:
 
 
 @pytest.mark.parametrize("market", ["spot", "um"])
-def test_a_crowd_on_one_budget_waits_rather_than_draw_a_429(
+def test_processes_on_one_budget_wait_instead_of_exceeding_it(
     exchange: Sandbox, make_client: MakeClient, market: str
 ) -> None:
     # What is asked in all, some 180 days, is more than what is left of the exchange's budget; the client's ends
@@ -127,7 +127,7 @@ def test_a_crowd_on_one_budget_waits_rather_than_draw_a_429(
 
 
 @pytest.mark.parametrize("status", [429, 418])
-def test_a_refusal_that_comes_anyway_stops_threads_and_processes_until_it_is_over(
+def test_a_refusal_stops_all_threads_and_processes_until_it_ends(
     exchange: Sandbox, make_client: MakeClient, truth: Truth, status: int
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
@@ -161,7 +161,7 @@ def test_a_refusal_that_comes_anyway_stops_threads_and_processes_until_it_is_ove
     assert table_bars(make_client().klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
 
 
-def test_a_refusal_in_the_midst_of_a_crowd_ends_all_its_asking(exchange: Sandbox, make_client: MakeClient) -> None:
+def test_a_refusal_stops_processes_that_are_already_fetching(exchange: Sandbox, make_client: MakeClient) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
     exchange.add(Fault(rf"{REST}.*startTime=16", "status", status=429, headers={"Retry-After": "600"}, times=1))
     with Crowd({**exchange.settings, "cache_dir": make_client().settings.cache_dir, "timeout": 20}, 2) as crowd:
@@ -174,7 +174,7 @@ def test_a_refusal_in_the_midst_of_a_crowd_ends_all_its_asking(exchange: Sandbox
     assert "RateLimitError" in said
 
 
-def test_nobody_asks_again_before_the_moment_that_the_refusal_names(
+def test_no_request_is_sent_before_the_time_that_a_refusal_names(
     exchange: Sandbox, make_client: MakeClient, truth: Truth
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
@@ -193,7 +193,7 @@ def test_nobody_asks_again_before_the_moment_that_the_refusal_names(
     assert table_bars(found) == truth("BTCUSDT", "1h", *SPAN)
 
 
-def test_days_fetched_before_a_refusal_are_kept_and_not_asked_for_again(
+def test_days_fetched_before_a_refusal_are_cached_and_not_requested_again(
     exchange: Sandbox, make_client: MakeClient, truth: Truth
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
@@ -209,7 +209,7 @@ def test_days_fetched_before_a_refusal_are_kept_and_not_asked_for_again(
     assert not [request for request in exchange.requests if "startTime=1714521600000" in request.query]
 
 
-def test_the_budget_is_shared_and_ends_well_before_the_exchanges(tmp_path: Path) -> None:
+def test_the_budget_is_shared_and_below_the_exchanges(tmp_path: Path) -> None:
     for market, limit in BUDGET.items():
         assert limit == BUDGETS[market]
         wait_for_room_in_the_minute(5)

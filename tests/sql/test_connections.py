@@ -53,7 +53,7 @@ def test_register_returns_the_connection_it_was_given(settings: dict[str, Any], 
     con.close()
 
 
-def test_registering_again_does_no_harm(settings: dict[str, Any], truth: Truth) -> None:
+def test_registering_again_is_harmless(settings: dict[str, Any], truth: Truth) -> None:
     con = duckdb.connect()
     for _ in range(5):
         ckvd_sql.register(con, **settings)
@@ -86,7 +86,7 @@ def test_a_cursor_of_a_file_is_registered_for_itself(settings: dict[str, Any], d
     con.close()
 
 
-def test_a_cursor_that_closes_takes_nothing_along(settings: dict[str, Any], truth: Truth) -> None:
+def test_closing_a_cursor_leaves_the_connection_registered(settings: dict[str, Any], truth: Truth) -> None:
     con = ckvd_sql.connect(**settings)
     cursor = ckvd_sql.register(con.cursor(), **settings)
     assert read(cursor, CALL) == truth(*SPAN)
@@ -96,7 +96,9 @@ def test_a_cursor_that_closes_takes_nothing_along(settings: dict[str, Any], trut
 
 
 @pytest.mark.parametrize("name", [":memory:", ":memory:shared", "file"])
-def test_two_connections_to_one_database(settings: dict[str, Any], database: str, truth: Truth, name: str) -> None:
+def test_two_connections_can_share_one_database(
+    settings: dict[str, Any], database: str, truth: Truth, name: str
+) -> None:
     path = database if name == "file" else name
     one, two = (ckvd_sql.connect(path, **settings) for _ in range(2))
     assert read(one, CALL) == read(two, CALL) == truth(*SPAN)
@@ -105,7 +107,7 @@ def test_two_connections_to_one_database(settings: dict[str, Any], database: str
     two.close()
 
 
-def test_a_read_only_file_can_be_queried_beside(settings: dict[str, Any], database: str, truth: Truth) -> None:
+def test_a_read_only_file_can_be_joined_with_klines(settings: dict[str, Any], database: str, truth: Truth) -> None:
     with duckdb.connect(database) as con:
         con.execute("CREATE TABLE mine AS SELECT TIMESTAMPTZ '2024-06-03 05:00:00+00' AS moment")
     con = ckvd_sql.connect(database, read_only=True, **settings)
@@ -125,7 +127,7 @@ def test_the_names_stay_when_another_database_or_schema_is_used(
     con.close()
 
 
-def test_registering_within_a_transaction(settings: dict[str, Any], truth: Truth) -> None:
+def test_registering_works_within_a_transaction(settings: dict[str, Any], truth: Truth) -> None:
     con = duckdb.connect()
     con.execute("BEGIN")
     ckvd_sql.register(con, **settings)
@@ -133,7 +135,7 @@ def test_registering_within_a_transaction(settings: dict[str, Any], truth: Truth
     con.close()
 
 
-def test_nothing_is_left_in_a_user_s_file(settings: dict[str, Any], database: str) -> None:
+def test_only_the_users_own_objects_stay_in_a_file(settings: dict[str, Any], database: str) -> None:
     con = ckvd_sql.connect(database, **settings)
     con.execute(f"CREATE TABLE mine AS FROM {CALL}")
     con.execute(f"CREATE VIEW bars AS FROM {CALL}")
@@ -196,7 +198,9 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_process_that_just_ends_says_nothing(settings: dict[str, Any], exchange: Sandbox, ending: str) -> None:
+def test_a_process_that_ends_without_cleanup_prints_nothing(
+    settings: dict[str, Any], exchange: Sandbox, ending: str
+) -> None:
     assert exchange.url
     head = f'import duckdb, ckvd_sql\nQUERY = "FROM {CALL}"\n'
     ended = elsewhere(head + ENDINGS[ending], **settings)

@@ -73,7 +73,7 @@ def literal(con: DuckDBPyConnection, column: str, text: str) -> str:
 
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_comparisons(both: DuckDBPyConnection, column: str, operator: str) -> None:
+def test_comparisons_give_the_rows_of_a_plain_table(both: DuckDBPyConnection, column: str, operator: str) -> None:
     for text in VALUES[column]:
         value = literal(both, column, text)
         same(both, f"FROM {{}} WHERE {column} {operator} {value} ORDER BY symbol, open_time")
@@ -81,7 +81,7 @@ def test_comparisons(both: DuckDBPyConnection, column: str, operator: str) -> No
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_lists_ranges_and_nulls(both: DuckDBPyConnection, column: str) -> None:
+def test_lists_ranges_and_nulls_give_the_rows_of_a_plain_table(both: DuckDBPyConnection, column: str) -> None:
     values = [literal(both, column, text) for text in VALUES[column]]
     same(both, f"SELECT count(*) FROM {{}} WHERE {column} IS NULL")
     same(both, f"SELECT count(*) FROM {{}} WHERE {column} IS NOT NULL")
@@ -126,7 +126,9 @@ def test_lists_ranges_and_nulls(both: DuckDBPyConnection, column: str) -> None:
     ],
 )
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu"])
-def test_conditions_of_every_kind(both: DuckDBPyConnection, condition: str, zone: str) -> None:
+def test_conditions_of_every_kind_give_the_rows_of_a_plain_table(
+    both: DuckDBPyConnection, condition: str, zone: str
+) -> None:
     both.execute(f"SET TimeZone = '{zone}'")
     same(both, f"FROM {{}} WHERE {condition} ORDER BY symbol, open_time")
     both.execute("SET TimeZone = 'UTC'")
@@ -154,7 +156,7 @@ _CONDITIONS = st.recursive(
 
 @given_settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_CONDITIONS)
-def test_conditions_at_random(both: DuckDBPyConnection, condition: str) -> None:
+def test_random_conditions_give_the_rows_of_a_plain_table(both: DuckDBPyConnection, condition: str) -> None:
     same(both, f"FROM {{}} WHERE {condition} ORDER BY symbol, open_time")
 
 
@@ -170,7 +172,7 @@ def test_conditions_at_random(both: DuckDBPyConnection, condition: str) -> None:
         "source, symbol",
     ],
 )
-def test_columns(both: DuckDBPyConnection, columns: str) -> None:
+def test_any_columns_give_the_rows_of_a_plain_table(both: DuckDBPyConnection, columns: str) -> None:
     same(both, f"SELECT {columns} FROM {{}}")
     same(both, f"SELECT {columns} FROM {{}} WHERE symbol = 'ETHUSDT' AND trades > 1000")
 
@@ -178,7 +180,7 @@ def test_columns(both: DuckDBPyConnection, columns: str) -> None:
 @pytest.mark.parametrize(
     "condition", ["", "WHERE symbol = 'BTCUSDT'", "WHERE open > 0", "WHERE open_time < '2000-01-01'"]
 )
-def test_no_column_at_all(both: DuckDBPyConnection, condition: str) -> None:
+def test_counting_without_columns_gives_the_count_of_a_plain_table(both: DuckDBPyConnection, condition: str) -> None:
     same(both, f"SELECT count(*) FROM {{}} {condition}")
 
 
@@ -187,7 +189,7 @@ def test_rows_come_in_order_of_symbols_and_time(both: DuckDBPyConnection) -> Non
     assert rows == sorted(rows)
 
 
-def test_cold_rows_are_warm_rows(both: DuckDBPyConnection) -> None:
+def test_fetched_rows_equal_cached_rows(both: DuckDBPyConnection) -> None:
     assert both.sql(
         "SELECT count(*) FROM (SELECT * EXCLUDE source FROM cold EXCEPT SELECT * EXCLUDE source FROM copy)"
     ).fetchall() == [(0,)]

@@ -1,4 +1,4 @@
-"""What the tests share: an exchange on loopback, a cache folder of their own, and the truth to compare with."""
+"""Fixtures of all tests: an exchange on loopback, an empty cache folder, clients, and the true bars to compare with."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class MakeClient(Protocol):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("CKVD_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
@@ -43,7 +43,7 @@ def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def clock() -> str:
-    """Where the sandbox's clock stands; a module may have it stand elsewhere."""
+    """The time of the sandbox's clock; a module may override it."""
     return NOW
 
 
@@ -55,7 +55,7 @@ def running_exchange(clock: str) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def exchange(running_exchange: Sandbox, clock: str) -> Iterator[Sandbox]:
-    """The sandbox, as new."""
+    """The sandbox, its clock, faults and logged requests reset."""
     running_exchange.set_now(clock)
     running_exchange.clear_faults()
     running_exchange.forget()
@@ -65,7 +65,7 @@ def exchange(running_exchange: Sandbox, clock: str) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def settings(exchange: Sandbox, tmp_path: Path) -> dict[str, Any]:
-    """Settings for that exchange and an empty cache, with little patience."""
+    """Settings for that exchange and an empty cache, with a short timeout and one retry."""
     return {**exchange.settings, "cache_dir": tmp_path / "cache", "timeout": 2, "retries": 1}
 
 

@@ -49,21 +49,21 @@ def test_verify_reports_a_replaced_archive_and_refresh_reports_which_bars_change
     with connect(stand_in, tmp_path) as con:
         assert read(con, call) == bars(wrong + second)
         before = cached_days(con, "sha256")
-        asked = resolver(stand_in, tmp_path)
-        assert problems(asked) == {}
-        assert list(refresh(asked)) == []
+        current = resolver(stand_in, tmp_path)
+        assert problems(current) == {}
+        assert list(refresh(current)) == []
         stand_in.publish(one, date(2024, 5, 1), csv_text(first))
-        assert problems(asked, remote=False) == {}
-        assert list(problems(asked)) == ["2024-05-01"]
-        assert "replaced" in problems(asked)["2024-05-01"]
-        assert read(con, call) == bars(wrong + second)  # verify changes nothing
-        (done,) = refresh(asked)
+        assert problems(current, remote=False) == {}
+        assert list(problems(current)) == ["2024-05-01"]
+        assert "replaced" in problems(current)["2024-05-01"]
+        assert read(con, call) == bars(wrong + second)  # verify changes no day
+        (done,) = refresh(current)
         assert (done.day, done.error) == (date(2024, 5, 1), None)
         assert [f"{changed:%H:%M}" for changed in done.changed] == ["03:00", "05:00"]
         assert read(con, call) == bars(first + second)
         after = cached_days(con, "sha256")
         assert (before[0] != after[0], before[1] == after[1]) == (True, True)
-        assert problems(asked) == {}
+        assert problems(current) == {}
 
 
 def test_a_replaced_monthly_archive_is_refreshed_in_one_download(stand_in: StandIn, tmp_path: Path) -> None:
@@ -75,14 +75,14 @@ def test_a_replaced_monthly_archive_is_refreshed_in_one_download(stand_in: Stand
         call = "ckvd_klines('BTCUSDT', '1d', '2024-04-01', '2024-05-01')"
         assert read(con, call) == bars(wrong)
         stand_in.publish(one, month, csv_text(whole))
-        asked = resolver(stand_in, tmp_path)
-        assert len(problems(asked)) == 30
+        current = resolver(stand_in, tmp_path)
+        assert len(problems(current)) == 30
         before = len(stand_in.requests)
-        done = list(refresh(asked))
-        assert len(stand_in.requests) - before == 3  # what is published now; the checksum and the zip
+        done = list(refresh(current))
+        assert len(stand_in.requests) - before == 3  # the current checksum, then the checksum and the zip
         assert {one.day: len(one.changed) for one in done if one.changed} == {date(2024, 4, 7): 1}
         assert read(con, call) == bars(whole)
-        assert problems(asked) == {}
+        assert problems(current) == {}
 
 
 def test_a_short_day_of_a_delivered_contract_is_refreshed_once_its_archive_is_replaced(
@@ -94,9 +94,9 @@ def test_a_short_day_of_a_delivered_contract_is_refreshed_once_its_archive_is_re
     with connect(exchange, tmp_path) as con:
         assert len(read(con, call)) == 8
         exchange.set_now("2024-07-25")
-        asked = resolver(exchange, tmp_path)
-        assert list(problems(asked)) == ["2024-06-26"]
-        (done,) = refresh(asked)
+        current = resolver(exchange, tmp_path)
+        assert list(problems(current)) == ["2024-06-26"]
+        (done,) = refresh(current)
         assert [changed.hour for changed in done.changed] == list(range(8, 24))
         assert read(con, call) == true_bars("BTCUSDT_240628", "1h", "2024-06-26", "2024-06-27", market="um")
         assert cached_days(con) == [("vision", "verified", None)]

@@ -80,8 +80,8 @@ def test_fetch_reports_a_damaged_day_that_it_cannot_replace_and_continues(
 ) -> None:
     client.fetch("BTCUSDT", "2024-06-01", "2024-06-05")
     (client.settings.cache_dir / "binance/spot/BTCUSDT/1h/2024-06-02.arrow").write_bytes(b"")
-    nobody = dict.fromkeys(("vision_url", "spot_url"), NOWHERE)
-    more = {"offline": True} if trouble == "offline" else {**nobody, "retries": 0}
+    unreachable = dict.fromkeys(("vision_url", "spot_url"), NOWHERE)
+    more = {"offline": True} if trouble == "offline" else {**unreachable, "retries": 0}
     report = CryptoKlineVisionData(**{**settings, **more}).fetch("BTCUSDT", "2024-06-01", "2024-06-05")
     assert [str(day.date) for day in report.failed] == ["2024-06-02"]
     assert report.counts["cached"] == 3

@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 REST = "/v[13]/klines"
 DAY = "ckvd_klines('BTCUSDT', '1h', '2024-05-01', '2024-05-02')"
 
+#: Days with missing bars.
 SHORT = ("missing bars", "missing in places", "ends at 07:36")
-#: Kept as they are: nothing is invented, nothing repaired.
-KEPT = ("off grid", "early close", "close before open", "zero trades")
-#: The same bars, otherwise written.
-MENDED = (
+#: Bars that are odd but kept as published.
+KEPT_AS_IS = ("off grid", "early close", "close before open", "zero trades")
+#: The same bars in another notation.
+REPAIRED = (
     "duplicates", "unsorted", "mixed units", "header", "no header", "blank lines", "CRLF", "no last line end",
 )  # fmt: skip
-UNFIT = (
+#: Files that are refused as a whole.
+REFUSED = (
     "conflicting duplicates", "another day", "no bars", "field missing", "no number", "not finite", "no time",
     "wrong file", "two members", "same member twice", "member with a path", "member with a root",
     "member in a folder", "no member", "zip bomb",
@@ -44,7 +46,7 @@ def day_of(kind: str) -> tuple[str, list[Row]]:
 
 
 def test_every_anomaly_belongs_to_one_group() -> None:
-    assert sorted((*SHORT, *KEPT, *MENDED, *UNFIT)) == sorted(ANOMALIES)
+    assert sorted((*SHORT, *KEPT_AS_IS, *REPAIRED, *REFUSED)) == sorted(ANOMALIES)
 
 
 @pytest.mark.parametrize("kind", ["spot", "um"])
@@ -56,23 +58,23 @@ def test_an_anomaly_in_the_archive_is_kept_repaired_or_replaced_by_rest(
     exchange.add(Fault(r"\.zip", "anomaly", name=name))
     call, found = day_of(kind)
     with connect(exchange, tmp_path, now="2025-03-15") as con:
-        assert read(con, call) == (with_anomaly(name, found) if name in KEPT else bars(found))
-        source = "rest" if name in SHORT + UNFIT else "vision"
+        assert read(con, call) == (with_anomaly(name, found) if name in KEPT_AS_IS else bars(found))
+        source = "rest" if name in SHORT + REFUSED else "vision"
         assert cached_days(con, "source") == [(source,)]
         exchange.forget()
-        assert read(con, call) == (with_anomaly(name, found) if name in KEPT else bars(found))
+        assert read(con, call) == (with_anomaly(name, found) if name in KEPT_AS_IS else bars(found))
     assert exchange.requests == ()
 
 
 @pytest.mark.parametrize("kind", ["spot", "um"])
-@pytest.mark.parametrize("name", [*KEPT, "duplicates", "unsorted"])
+@pytest.mark.parametrize("name", [*KEPT_AS_IS, "duplicates", "unsorted"])
 def test_anomalous_bars_are_the_same_rows_from_the_archive_and_from_rest(
     exchange: Sandbox, tmp_path: Path, kind: str, name: str
 ) -> None:
     exchange.set_now("2025-03-15")
     exchange.add(Fault(rf"\.zip|{REST}", "anomaly", name=name))
     call, found = day_of(kind)
-    expected = with_anomaly(name, found) if name in KEPT else bars(found)
+    expected = with_anomaly(name, found) if name in KEPT_AS_IS else bars(found)
     with connect(exchange, tmp_path / "archive", now="2025-03-15") as con:
         assert read(con, call) == expected
         assert cached_days(con, "source") == [("vision",)]
@@ -102,7 +104,7 @@ def test_bars_off_the_grid_keep_their_open_time_and_are_no_gap(exchange: Sandbox
         opened = [(bar[0] - at("2024-05-01")) for bar in found]
         assert opened == [hour * HOUR for hour in range(9)] + [RESTART + hour * HOUR for hour in range(15)]
         assert found[9][6] - found[9][0] == HOUR - 1
-        assert found[-1][6] == at("2024-05-02") - 1  # the grid is whole again at midnight
+        assert found[-1][6] == at("2024-05-02") - 1  # the grid is complete again at midnight
         assert con.sql(f"FROM {DAY.replace('klines', 'gaps')}").fetchall() == []
         inside = f"SELECT count(*) FROM {DAY} WHERE open_time BETWEEN '2024-05-01 09:00' AND '2024-05-01 10:30'"
         assert con.sql(inside).fetchall() == [(1,)] or con.sql(inside).fetchall() == [(2,)]

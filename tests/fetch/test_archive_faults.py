@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tests.conftest import MakeClient, Truth
 SPAN = ("2024-05-01", "2024-05-03")
 
-#: The faults of an archive that say that there is none, and the one redirect that leads there after all.
-MEANS_NONE = ("403", "404", "redirect to nowhere", "redirect loop")
+#: The faults that mean that the file is not published, and the redirects that end there.
+MEANS_NOT_PUBLISHED = ("403", "404", "redirect to nowhere", "redirect loop")
 
 
 @pytest.mark.parametrize("name", ARCHIVE_FAULTS)
@@ -39,7 +39,7 @@ def test_when_the_archive_fails_the_rows_come_from_rest(
     assert table_sources(more) == {"cache", "vision"}
 
 
-@pytest.mark.parametrize("name", [name for name in ARCHIVE_FAULTS if name not in MEANS_NONE])
+@pytest.mark.parametrize("name", [name for name in ARCHIVE_FAULTS if name not in MEANS_NOT_PUBLISHED])
 def test_a_fault_of_the_archive_that_happens_once_is_retried(
     exchange: Sandbox, make_client: MakeClient, truth: Truth, name: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Days and months that their archive has only in part: what REST adds, confirms or cannot say."""
+"""Days and months that their archive has only in part: what REST adds, confirms or cannot confirm."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_when_rest_agrees_with_a_short_archive_its_gaps_are_confirmed_and_never_
         exchange.forget()
         for _ in range(3):
             assert read(con, f"ckvd_klines({range_})") == expected
-            lacking = con.sql(f"SELECT sum(count)::INT FROM ckvd_gaps({range_})").fetchall()
-            assert lacking == [(len(true_rows("BTCUSDT", interval, "2024-05-01", "2024-05-02")) - len(expected),)]
+            missing = con.sql(f"SELECT sum(count)::INT FROM ckvd_gaps({range_})").fetchall()
+            assert missing == [(len(true_rows("BTCUSDT", interval, "2024-05-01", "2024-05-02")) - len(expected),)]
     with connect(exchange, tmp_path) as con:  # nor by another connection
         assert read(con, f"ckvd_klines({range_})") == expected
     assert exchange.requests == ()
@@ -117,13 +117,13 @@ def test_a_short_archive_that_could_not_be_checked_is_checked_again_later(
         except duckdb.Error as error:
             assert "Error: " in str(error)  # noqa: PT017 (either is right: an error of ours, or the bars that are there)
         assert all(bar in true_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-02") for bar in answer)
-        kept_then = cached_days(con)
-    assert ("vision", "verified", "unconfirmed") not in kept_then
+        cached_then = cached_days(con)
+    assert ("vision", "verified", "unconfirmed") not in cached_then
     with connect(exchange, tmp_path / "at first", spot_url=exchange.url.replace("127.0.0.1", "localhost")) as con:
         assert read(con, DAY) == true_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
 
 
-# Symbols that REST serves no longer.
+# Symbols that REST no longer serves.
 
 
 def test_a_short_day_of_a_delivered_contract_is_used_unconfirmed(exchange: Sandbox, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_the_short_last_day_of_a_delisted_pair_is_confirmed_by_rest(exchange: Sa
         assert cached_days(con, "source, gaps") == [("vision", None), ("vision", "confirmed")]
 
 
-# Months that lack days.
+# Monthly archives with missing days.
 
 
 def test_days_missing_from_a_monthly_archive_come_from_daily_archives_and_then_from_rest(
@@ -166,8 +166,8 @@ def test_days_missing_from_a_monthly_archive_come_from_daily_archives_and_then_f
 ) -> None:
     one = series("um", "BTCUSDT", "1h")
     whole = true_rows("BTCUSDT", "1h", "2024-04-01", "2024-05-01", market="um")
-    lacking = [row for row in whole if not at("2024-04-18") <= row[0] * 1000 < at("2024-04-22")]
-    stand_in.publish(one, Month(2024, 4), csv_text(lacking, header=True))
+    incomplete = [row for row in whole if not at("2024-04-18") <= row[0] * 1000 < at("2024-04-22")]
+    stand_in.publish(one, Month(2024, 4), csv_text(incomplete, header=True))
     for number in (18, 20):
         stand_in.publish(
             one, date(2024, 4, number), csv_text(row for row in whole if row[0] * 1000 // (24 * HOUR) == number + 19813)
@@ -176,8 +176,8 @@ def test_days_missing_from_a_monthly_archive_come_from_daily_archives_and_then_f
     with connect(stand_in, tmp_path) as con:
         call = "ckvd_klines('BTCUSDT', '1h', '2024-04-01', '2024-05-01', market := 'um')"
         assert read(con, call) == bars(whole)[:480] + bars(whole[504:])
-        said = cached_days(con, "day(date), source, rows")
-    assert said[16:22] == [
+        days = cached_days(con, "day(date), source, rows")
+    assert days[16:22] == [
         (17, "vision", 24),
         (18, "vision", 24),
         (19, "rest", 24),

@@ -1,4 +1,4 @@
-"""The failover, archive side: what happens when Binance's archive lacks a file, fails, or delivers something else."""
+"""Failover from the archive: files that are missing, fail or are malformed, and months against days."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ def test_a_file_missing_from_the_archive_comes_from_rest_without_a_warning(
     assert sources(con, CALL) == {"rest"}
     assert read(con, CALL) == truth(*TWO_DAYS)
     assert not warnings(caplog)
-    assert len(asked(exchange, ".CHECKSUM")) == 2  # asked once each: it is an answer
+    assert len(asked(exchange, ".CHECKSUM")) == 2  # once each: a 404 is not retried
 
 
 FAILURES: dict[str, dict[str, Any]] = {
     "HTTP 500": {"kind": "status", "status": 500},
     "HTTP 503": {"kind": "status", "status": 503},
-    "a connection that is reset": {"kind": "reset"},
-    "an answer that is torn": {"kind": "torn"},
-    "silence": {"kind": "stall", "seconds": 5},
-    "a zip that is not the published one": {"kind": "checksum"},
-    "a damaged zip with a checksum to match": {"kind": "corrupt"},
+    "a reset connection": {"kind": "reset"},
+    "a truncated answer": {"kind": "torn"},
+    "a stall": {"kind": "stall", "seconds": 5},
+    "a zip with another checksum": {"kind": "checksum"},
+    "a damaged zip with a matching checksum": {"kind": "corrupt"},
     "a page of HTML": {"kind": "html"},
     "a redirect to another host": {"kind": "redirect", "location": "http://localhost:9/x"},
 }

@@ -1,4 +1,4 @@
-"""The failover, REST side: every way in which the exchange refuses is an error that says what to do."""
+"""Failover to REST: each way in which the exchange can refuse or fail, and the error that it becomes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NO_ARCHIVE = Fault(r"\.zip", "status", status=404)
 KLINES = r"/klines\?"
 
 
-def refusing(exchange: Sandbox, status: int, body: str = "", **headers: str) -> None:
+def refuse(exchange: Sandbox, status: int, body: str = "", **headers: str) -> None:
     exchange.add(NO_ARCHIVE)
     exchange.add(Fault(KLINES, "status", status=status, body=body, headers=headers))
 
@@ -46,7 +46,7 @@ def refusing(exchange: Sandbox, status: int, body: str = "", **headers: str) -> 
 def test_a_rate_limit_error_has_its_duration_and_its_end(
     client: CryptoKlineVisionData, exchange: Sandbox, status: int
 ) -> None:
-    refusing(exchange, status, '{"code":-1003,"msg":"Too much request weight used."}', **{"Retry-After": "77"})
+    refuse(exchange, status, '{"code":-1003,"msg":"Too much request weight used."}', **{"Retry-After": "77"})
     before = datetime.now(UTC)
     with pytest.raises(RateLimitError, match="the days fetched so far are cached") as error:
         client.get_data("BTCUSDT", "2024-06-01", "2024-06-02")
@@ -56,7 +56,7 @@ def test_a_rate_limit_error_has_its_duration_and_its_end(
 
 @pytest.mark.parametrize("status", [429, 418])
 def test_no_request_is_sent_until_a_rate_limit_ends(settings: dict[str, Any], exchange: Sandbox, status: int) -> None:
-    refusing(exchange, status, **{"Retry-After": "77"})
+    refuse(exchange, status, **{"Retry-After": "77"})
     for _ in range(3):
         with pytest.raises(RateLimitError):
             CryptoKlineVisionData(**settings).get_data("BTCUSDT", "2024-06-01", "2024-06-02")
@@ -92,14 +92,14 @@ def test_an_unknown_symbol_is_named_in_the_error(client: CryptoKlineVisionData, 
     assert len(asked(exchange, "/api/")) <= 2
 
 
-UNKNOWN = '{"code":-1121,"msg":"Invalid symbol."}'
+UNKNOWN_SYMBOL = '{"code":-1121,"msg":"Invalid symbol."}'
 
 
 def test_a_symbol_known_only_to_the_archive_has_empty_days_elsewhere(
     client: CryptoKlineVisionData, exchange: Sandbox, truth: Truth
 ) -> None:
     exchange.add(Fault(r"2024-06-02\.zip", "status", status=404))
-    exchange.add(Fault(KLINES, "status", status=400, body=UNKNOWN))
+    exchange.add(Fault(KLINES, "status", status=400, body=UNKNOWN_SYMBOL))
     frame = client.get_data("BTCUSDT", "2024-06-01", "2024-06-03")
     assert frame.height == len(truth("BTCUSDT", "1h", "2024-06-01", "2024-06-02"))
 
@@ -108,7 +108,7 @@ def test_a_symbol_known_only_to_the_cache_has_empty_days_elsewhere(
     client: CryptoKlineVisionData, exchange: Sandbox
 ) -> None:
     assert client.get_data("BTCUSDT", "2024-06-01", "2024-06-02").height
-    refusing(exchange, 400, UNKNOWN)
+    refuse(exchange, 400, UNKNOWN_SYMBOL)
     assert client.get_data("BTCUSDT", "2024-06-05", "2024-06-06").height == 0
 
 
@@ -147,7 +147,7 @@ def test_a_delivered_contract_has_its_days_and_none_after(
 def test_the_error_for_a_blocked_address_names_the_setting_that_helps(
     client: CryptoKlineVisionData, exchange: Sandbox, market: str, symbol: str, setting: str, status: int
 ) -> None:
-    refusing(exchange, status)
+    refuse(exchange, status)
     with pytest.raises(ProviderUnavailableError, match=setting) as error:
         client.get_data(symbol, "2024-06-01", "2024-06-02", market=market)
     assert error.value.status == status
@@ -155,7 +155,7 @@ def test_the_error_for_a_blocked_address_names_the_setting_that_helps(
 
 @pytest.mark.parametrize("status", [451, 403])
 def test_a_refusal_is_not_retried(client: CryptoKlineVisionData, exchange: Sandbox, status: int) -> None:
-    refusing(exchange, status)
+    refuse(exchange, status)
     with pytest.raises(ProviderUnavailableError):
         client.get_data("BTCUSDT", "2024-06-01", "2024-06-02")
     paths = asked(exchange, "/api/")
@@ -165,7 +165,7 @@ def test_a_refusal_is_not_retried(client: CryptoKlineVisionData, exchange: Sandb
 def test_an_exchange_that_fails_is_retried(
     settings: dict[str, Any], client: CryptoKlineVisionData, exchange: Sandbox
 ) -> None:
-    refusing(exchange, 502)
+    refuse(exchange, 502)
     with pytest.raises(ProviderUnavailableError, match="HTTP 502") as error:
         client.get_data("BTCUSDT", "2024-06-01", "2024-06-04")
     assert error.value.days == tuple(date(2024, 6, number) for number in (1, 2, 3))
@@ -193,7 +193,7 @@ def test_an_answer_without_rows_is_malformed(client: CryptoKlineVisionData, exch
 def test_any_other_refusal_is_a_provider_error_and_not_retried(
     client: CryptoKlineVisionData, exchange: Sandbox
 ) -> None:
-    refusing(exchange, 400, '{"code":-1100,"msg":"Illegal characters"}')
+    refuse(exchange, 400, '{"code":-1100,"msg":"Illegal characters"}')
     with pytest.raises(ProviderError, match="Illegal characters") as error:
         client.get_data("BTCUSDT", "2024-06-01", "2024-06-02")
     assert error.value.status == 400
@@ -202,7 +202,7 @@ def test_any_other_refusal_is_a_provider_error_and_not_retried(
 
 
 def test_nothing_of_a_failed_day_is_cached(client: CryptoKlineVisionData, exchange: Sandbox, tmp_path: Path) -> None:
-    refusing(exchange, 500)
+    refuse(exchange, 500)
     with pytest.raises(ProviderUnavailableError):
         client.get_data("BTCUSDT", "2024-06-01", "2024-06-02")
     assert not [name for _, _, names in os.walk(tmp_path) for name in names if name.endswith(".arrow")]
@@ -215,12 +215,12 @@ def test_without_a_network_cached_days_are_served_and_missing_days_named(
     settings: dict[str, Any], client: CryptoKlineVisionData, truth: Truth
 ) -> None:
     client.fetch("BTCUSDT", "2024-06-01", "2024-06-04")
-    alone = CryptoKlineVisionData(**{**settings, **dict.fromkeys(("vision_url", "spot_url"), NOWHERE)})
-    assert alone.get_data("BTCUSDT", "2024-06-01", "2024-06-04").height == len(
+    without_network = CryptoKlineVisionData(**{**settings, **dict.fromkeys(("vision_url", "spot_url"), NOWHERE)})
+    assert without_network.get_data("BTCUSDT", "2024-06-01", "2024-06-04").height == len(
         truth("BTCUSDT", "1h", "2024-06-01", "2024-06-04")
     )
     with pytest.raises(ProviderUnavailableError, match="2024-06-04 to 2024-06-06") as error:
-        alone.get_data("BTCUSDT", "2024-06-02", "2024-06-07")
+        without_network.get_data("BTCUSDT", "2024-06-02", "2024-06-07")
     assert error.value.days == tuple(date(2024, 6, number) for number in (4, 5, 6))
 
 

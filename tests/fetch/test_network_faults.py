@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 SPAN = ("2024-05-01", "2024-05-03")
 
 
-# Hosts that can't be reached.
+# Unreachable hosts.
 
 
 @pytest.fixture(scope="module")
-def nobody() -> str:
-    """A port of this machine on which nobody listens any more."""
+def closed_port() -> str:
+    """A port of loopback that refuses connections."""
     with StandIn() as gone:
         return gone.url
 
 
 @pytest.fixture(params=["refused", "no such name"])
-def unreachable(request: pytest.FixtureRequest, nobody: str) -> str:
-    return nobody if request.param == "refused" else "http://nowhere.invalid"
+def unreachable(request: pytest.FixtureRequest, closed_port: str) -> str:
+    return closed_port if request.param == "refused" else "http://nowhere.invalid"
 
 
 def test_when_the_archive_is_unreachable_the_rows_come_from_rest(
@@ -65,12 +65,13 @@ def test_when_no_host_is_reachable_the_cache_is_used_and_missing_days_are_named(
     check_cached_days(client, truth)
 
 
-# How long it may take.
+# Slow answers, retries.
 
 
 @pytest.mark.parametrize("where", [ARCHIVE, REST])
 def test_an_endless_slow_answer_times_out(exchange: Sandbox, make_client: MakeClient, truth: Truth, where: str) -> None:
-    # A drop every tenth of a second, for minutes: no silence is ever long, and yet a request takes ten times that.
+    # A byte every tenth of a second, for minutes: no silence is as long as the timeout, but a whole request may take
+    # only ten times the timeout.
     exchange.add(Fault(where, "drip", piece=1, seconds=0.1))
     if where == REST:
         exchange.add(Fault(ARCHIVE, "status", status=404))
@@ -99,9 +100,9 @@ def test_a_failing_request_is_retried_as_often_as_the_settings_say(
     exchange.add(Fault(".", "status", status=503))
     with pytest.raises(ProviderUnavailableError):
         make_client(retries=retries).klines("BTCUSDT", "2024-05-01", "2024-05-02")
-    asked = [f"{request.path}?{request.query}" for request in exchange.requests]
-    assert {asked.count(one) for one in asked} == {retries + 1}
-    assert sum(".zip" in one for one in asked) == retries + 1
+    requested = [f"{request.path}?{request.query}" for request in exchange.requests]
+    assert {requested.count(one) for one in requested} == {retries + 1}
+    assert sum(".zip" in one for one in requested) == retries + 1
 
 
 def test_archive_and_rest_each_get_that_many_attempts_for_a_day(exchange: Sandbox, make_client: MakeClient) -> None:
@@ -117,5 +118,5 @@ def test_an_archive_that_fails_three_times_in_a_row_is_skipped(
     exchange.add(Fault(ARCHIVE, "status", status=503))
     found = make_client(retries=0, concurrency=1).klines("BTCUSDT", "2024-05-02", "2024-05-30")
     assert table_bars(found) == truth("BTCUSDT", "1h", "2024-05-02", "2024-05-30")
-    asked = {request.path for request in exchange.requests if re.search(ARCHIVE, request.path)}
-    assert len(asked) <= 8  # three, and what was already on its way
+    requested = {request.path for request in exchange.requests if re.search(ARCHIVE, request.path)}
+    assert len(requested) <= 8  # three, and what was already in flight

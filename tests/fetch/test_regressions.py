@@ -1,4 +1,4 @@
-"""What a failover of cache, archive and REST must never get wrong, a test each.
+"""Mistakes that a failover of cache, archive and REST must not make, a test each.
 
 The truth is the sandbox's own market, or what a stand-in was given to serve.
 """
@@ -41,7 +41,7 @@ def test_a_zip_or_a_day_file_of_another_symbol_is_refused(stand_in: StandIn, tmp
     day, text = date(2024, 5, 1), csv_text(true_rows("BTCUSDT", "1h", "2024-05-01", "2024-05-02"))
     stand_in.publish(bitcoin, day, text)
     path = f"/{bitcoin.archive_path(day)}"
-    stand_in.publish_zip(ether, day, stand_in.files[path])  # rightly named and summed, with bitcoin's CSV in it
+    stand_in.publish_zip(ether, day, stand_in.files[path])  # the name and checksum are right, the CSV is bitcoin's
     stand_in.rows = {bitcoin: [], ether: true_rows("ETHUSDT", "1h", "2024-05-01", "2024-05-03")}
     with connect(stand_in, tmp_path) as con:
         calls = {one: f"ckvd_klines('{one}', '1h', '2024-05-01', '2024-05-02')" for one in ("BTCUSDT", "ETHUSDT")}
@@ -76,13 +76,13 @@ def test_a_query_for_an_hour_caches_its_whole_day(source: str, exchange: Sandbox
         exchange.add(Fault(ZIP, "status", status=404))
     with connect(exchange, tmp_path) as con:
         one_hour = read(con, "ckvd_klines('BTCUSDT', '1h', '2023-03-24 11:00', '2023-03-24 12:00')")
-        lost_hour = read(con, "ckvd_klines('BTCUSDT', '1h', '2023-03-24 13:00', '2023-03-24 14:00')")
+        hour_of_outage = read(con, "ckvd_klines('BTCUSDT', '1h', '2023-03-24 13:00', '2023-03-24 14:00')")
         exchange.forget()
         whole = read(con, "ckvd_klines('BTCUSDT', '1h', '2023-03-24', '2023-03-25')")
         assert sources(con, "ckvd_cache_days") == {source}
     day = true_bars("BTCUSDT", "1h", "2023-03-24", "2023-03-25")
     assert one_hour == [bar for bar in day if bar[0] == at("2023-03-24 11:00")]
-    assert lost_hour == []  # the outage's, and nobody fills it
+    assert hour_of_outage == []  # the outage, which no source fills
     assert whole == day
     assert len(day) == 23
     assert exchange.requests == ()
@@ -114,8 +114,8 @@ def test_a_damaged_day_file_is_set_aside_with_a_warning_and_fetched_again(
         whole = path.read_bytes()
         damages = {
             "empty": b"",
-            "torn at half": whole[: len(whole) // 2],
-            "torn at the end": whole[:-1],
+            "truncated at half": whole[: len(whole) // 2],
+            "truncated at the end": whole[:-1],
             "foreign": b"open_time,open,high,low,close\n",
             "all zero": bytes(len(whole)),
         }
@@ -157,12 +157,12 @@ def test_a_single_missing_bar_is_a_gap_anywhere_in_the_range(stand_in: StandIn, 
         "1d": ["2024-05-10", "2024-05-12", "2024-05-14"],
     }
     for interval, times in lost.items():
-        kept = [
+        published = [
             row
             for row in true_rows("BTCUSDT", interval, "2024-05-01", "2024-06-01")
             if row[0] * 1000 not in map(at, times)
         ]
-        stand_in.rows[series("spot", "BTCUSDT", interval)] = kept
+        stand_in.rows[series("spot", "BTCUSDT", interval)] = published
     with connect(stand_in, tmp_path) as con:
         for interval, times in lost.items():
             range_ = f"'BTCUSDT', '{interval}', '{first}', '{end}'"
@@ -176,15 +176,15 @@ def test_a_single_missing_bar_is_a_gap_anywhere_in_the_range(stand_in: StandIn, 
 
 def test_an_archive_with_a_wrong_checksum_is_neither_used_nor_cached(stand_in: StandIn, tmp_path: Path) -> None:
     one, day = series("spot", "BTCUSDT", "1h"), date(2024, 5, 1)
-    said = true_rows("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
-    forged = [[row[0], "1.0", *row[2:]] for row in said]
+    genuine = true_rows("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
+    forged = [[row[0], "1.0", *row[2:]] for row in genuine]
     stand_in.publish(one, day, csv_text(forged), checksum="0" * 64)
     stand_in.rows[one] = true_rows("BTCUSDT", "1h", "2024-04-30", "2024-05-03")
     call = "ckvd_klines('BTCUSDT', '1h', '2024-05-01', '2024-05-02')"
     with connect(stand_in, tmp_path / "with REST") as con:
-        assert read(con, call) == bars(said)
+        assert read(con, call) == bars(genuine)
         assert sources(con, "ckvd_cache_days") == {"rest"}
-        assert read(con, call) == bars(said)
+        assert read(con, call) == bars(genuine)
     with StandIn() as dead:
         nowhere = dead.url
     with connect(stand_in, tmp_path / "without", spot_url=nowhere) as con, raises_in_sql("ChecksumError"):
@@ -207,8 +207,8 @@ def test_an_unknown_symbol_is_requested_once_and_a_failed_day_is_an_error_not_a_
         with raises_in_sql("ProviderUnavailableError"):
             read(con, call)
         assert not [name for name in day_files(tmp_path) if "2024-05-09" in name]
-        kept = con.sql('SELECT count(*) FROM ckvd_cache_days WHERE "rows" <> 1440').fetchall()
-        assert kept == [(0,)]
+        incomplete = con.sql('SELECT count(*) FROM ckvd_cache_days WHERE "rows" <> 1440').fetchall()
+        assert incomplete == [(0,)]
         exchange.clear_faults()
         assert read(con, call) == true_bars("BTCUSDT", "1m", "2024-05-01", "2024-05-17")
 
@@ -217,7 +217,7 @@ def test_an_unknown_symbol_is_requested_once_and_a_failed_day_is_an_error_not_a_
 def test_days_of_a_delisted_contract_are_an_error_while_the_archive_fails_and_never_cached_empty(
     kind: str, exchange: Sandbox, tmp_path: Path
 ) -> None:
-    exchange.set_now("2024-09-20")  # months after the delivery: the archive alone has its bars
+    exchange.set_now("2024-09-20")  # months after the delivery only the archive has its bars
     range_ = ("BTCUSDT_240628", "1h", "2024-06-03", "2024-06-05")
     call = "ckvd_klines('{}', '{}', '{}', '{}', market := 'um')".format(*range_)
     exchange.add(Fault(r"BTCUSDT_240628.*\.zip" if kind == "checksum" else r"BTCUSDT_240628.*\.zip$", kind))
@@ -235,9 +235,9 @@ def test_offline_sends_no_request_and_each_error_has_its_own_class(exchange: San
     exchange.forget()
     offline = CryptoKlineVisionData(**settings_for(exchange, tmp_path, offline=True))
     assert offline.get_data(*april).height == 48
-    with pytest.raises(OfflineError) as lacking:
+    with pytest.raises(OfflineError) as error:
         offline.get_data("BTCUSDT", "2024-04-02", "2024-04-05", "1h")
-    assert lacking.value.days == (date(2024, 4, 3), date(2024, 4, 4))
+    assert error.value.days == (date(2024, 4, 3), date(2024, 4, 4))
     with connect(exchange, tmp_path, offline=True) as con:
         for name in ("ckvd_klines", "ckvd_gaps"):
             with raises_in_sql("OfflineError"):
@@ -319,7 +319,7 @@ def test_weeks_open_on_mondays_months_on_the_first_and_no_two_intervals_share_a_
 
 
 def test_cached_bars_are_read_without_a_copy_or_a_request(exchange: Sandbox, tmp_path: Path) -> None:
-    # How fast that is, benchmarks/ measures.
+    # benchmarks/ measures how fast this is.
     data = CryptoKlineVisionData(**settings_for(exchange, tmp_path))
     month = ("BTCUSDT", "2024-04-01", "2024-05-01", "1m")
     fetched = data.klines(*month)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tests.conftest import MakeClient, Truth
 SPAN = ("2024-05-01", "2024-05-03")
 
-#: The faults after which REST is not asked again by itself, and those whose answers are what is wrong.
-NOT_TRIED_AGAIN = {
+#: The faults after which a request is not retried.
+NOT_RETRIED = {
     "403",
     "404",
     "451",
@@ -32,14 +32,15 @@ NOT_TRIED_AGAIN = {
     "another error",
     *(name for name in REST_FAULTS if "redirect" in name),
 }
+#: The faults whose answers are malformed.
 MALFORMED = {
     *(REST_FAULTS.keys() - FAULTS.keys() - {"429", "418", "another error"}),
-    "wrong Content-Length", "Content-Length of nothing", "HTML", "empty", "other JSON",
+    "wrong Content-Length", "Content-Length of 0", "HTML", "empty", "other JSON",
 }  # fmt: skip
 
 
 def expected_error(name: str) -> type[ProviderError]:
-    """What a REST fault that stays is called."""
+    """The class of error of a lasting REST fault."""
     if name in ("429", "418"):
         return RateLimitError
     if name in ("404", "another error"):
@@ -59,12 +60,12 @@ def test_a_lasting_fault_of_rest_is_an_error_of_its_class_and_nothing_is_cached(
     assert type(failed.value) is expected_error(name)
     assert not list(client.settings.cache_dir.rglob("*.arrow"))
     exchange.clear_faults()
-    # Under another name of the same host, for a 429 is remembered by host.
+    # By another name of the same host, because a 429 is remembered by host name.
     again = make_client(spot_url=exchange.url.replace("127.0.0.1", "localhost"))
     assert table_bars(again.klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
 
 
-@pytest.mark.parametrize("name", [name for name in REST_FAULTS if name not in NOT_TRIED_AGAIN])
+@pytest.mark.parametrize("name", [name for name in REST_FAULTS if name not in NOT_RETRIED])
 def test_a_fault_of_rest_that_happens_once_is_retried(
     exchange: Sandbox, make_client: MakeClient, truth: Truth, name: str
 ) -> None:
@@ -74,7 +75,7 @@ def test_a_fault_of_rest_that_happens_once_is_retried(
     assert (table_bars(found), table_sources(found)) == (truth("BTCUSDT", "1h", *SPAN), {"rest"})
 
 
-@pytest.mark.parametrize("name", sorted(NOT_TRIED_AGAIN - {"429", "418"}))
+@pytest.mark.parametrize("name", sorted(NOT_RETRIED - {"429", "418"}))
 def test_a_refused_request_is_sent_once_per_query(
     exchange: Sandbox, make_client: MakeClient, truth: Truth, name: str
 ) -> None:
@@ -82,8 +83,8 @@ def test_a_refused_request_is_sent_once_per_query(
     exchange.add(Fault(REST, **REST_FAULTS[name]))
     with pytest.raises(ProviderError):
         make_client(retries=3).klines("BTCUSDT", *SPAN)
-    asked = [request.query for request in exchange.requests if re.search(REST, request.path)]
-    assert len(asked) == len(set(asked))
+    queries = [request.query for request in exchange.requests if re.search(REST, request.path)]
+    assert len(queries) == len(set(queries))
     exchange.clear_faults()
     assert table_bars(make_client().klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
 
@@ -94,7 +95,7 @@ def test_a_truncated_rest_answer_is_never_used(
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
     client = make_client(retries=0)
-    client.klines("BTCUSDT", "2024-04-28", "2024-04-29")  # so that the listing is known
+    client.klines("BTCUSDT", "2024-04-28", "2024-04-29")  # so that the listing date is known
     size = len(client.klines("BTCUSDT", "2024-04-30", "2024-05-01", "15m")) * 150
     for cut in (0, 1, 2, *range(1024, size, 1024)):
         exchange.clear_faults()
@@ -105,7 +106,7 @@ def test_a_truncated_rest_answer_is_never_used(
         except ProviderError:
             assert not list(client.settings.cache_dir.rglob("15m/2024-05-01.arrow")), cut
         else:
-            assert cut >= size - 6_000, cut  # past its end there is nothing to cut
+            assert cut >= size - 6_000, cut  # beyond the end nothing is truncated
             assert table_bars(found) == truth("BTCUSDT", "15m", "2024-05-01", "2024-05-02")
             break
     exchange.clear_faults()
@@ -114,27 +115,27 @@ def test_a_truncated_rest_answer_is_never_used(
     )
 
 
-STRANGE: dict[str, dict[str, Any]] = {
-    "a code beyond all numbers": {"status": 400, "body": '{"code":1e999,"msg":"x"}'},
-    "an error nested without end": {"status": 400, "body": "[" * 100_000},
-    "a code that is text": {"status": 400, "body": '{"code":"no","msg":"x"}'},
+MALFORMED_REFUSALS: dict[str, dict[str, Any]] = {
+    "an infinite error code": {"status": 400, "body": '{"code":1e999,"msg":"x"}'},
+    "an error nested too deeply": {"status": 400, "body": "[" * 100_000},
+    "an error code that is text": {"status": 400, "body": '{"code":"no","msg":"x"}'},
     "an error that is a list": {"status": 400, "body": "[]"},
-    "a wait that is no number": {"status": 429, "headers": {"Retry-After": "nan"}},
-    "a wait without end": {"status": 418, "headers": {"Retry-After": "inf"}},
-    "a wait in the past": {"status": 429, "headers": {"Retry-After": "-5"}},
-    "a wait that is a date": {"status": 429, "headers": {"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}},
-    "a wait that is a word": {"status": 429, "headers": {"Retry-After": "soon"}},
-    "a used weight that is no number": {"status": 503, "headers": {"X-MBX-USED-WEIGHT-1M": "²"}},
-    "a used weight without end": {"status": 503, "headers": {"X-MBX-USED-WEIGHT-1M": "9" * 5000}},
-    "a date before all": {"status": 503, "headers": {"Date": "Mon, 01 Jan 0001 00:00:00 GMT"}},
-    "a date that is none": {"status": 503, "headers": {"Date": "Mon, 99 Foo 99999 99:99:99"}},
+    "a Retry-After of NaN": {"status": 429, "headers": {"Retry-After": "nan"}},
+    "an infinite Retry-After": {"status": 418, "headers": {"Retry-After": "inf"}},
+    "a negative Retry-After": {"status": 429, "headers": {"Retry-After": "-5"}},
+    "a Retry-After that is a date": {"status": 429, "headers": {"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}},
+    "a Retry-After that is text": {"status": 429, "headers": {"Retry-After": "soon"}},
+    "a used weight that is not a number": {"status": 503, "headers": {"X-MBX-USED-WEIGHT-1M": "²"}},
+    "a used weight of 5000 digits": {"status": 503, "headers": {"X-MBX-USED-WEIGHT-1M": "9" * 5000}},
+    "a Date in the year 1": {"status": 503, "headers": {"Date": "Mon, 01 Jan 0001 00:00:00 GMT"}},
+    "an invalid Date": {"status": 503, "headers": {"Date": "Mon, 99 Foo 99999 99:99:99"}},
 }
 
 
-@pytest.mark.parametrize("name", STRANGE)
+@pytest.mark.parametrize("name", MALFORMED_REFUSALS)
 def test_malformed_refusals_are_provider_errors(exchange: Sandbox, make_client: MakeClient, name: str) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
-    exchange.add(Fault(REST, "status", **STRANGE[name]))
+    exchange.add(Fault(REST, "status", **MALFORMED_REFUSALS[name]))
     with pytest.raises(ProviderError) as failed:
         make_client(retries=0).klines("BTCUSDT", *SPAN)
     if isinstance(failed.value, RateLimitError):

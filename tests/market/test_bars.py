@@ -1,4 +1,4 @@
-"""Bars as Arrow batches: cut by time, and closed ones alone."""
+"""Bars as Arrow batches: slices by time, and closed bars only."""
 
 from __future__ import annotations
 

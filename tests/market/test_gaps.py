@@ -1,4 +1,4 @@
-"""The gaps of a day: which bars of the grid it lacks."""
+"""The gaps of a day: which bars of the grid are missing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_bars_longer_than_a_day_have_no_gap_within_a_day() -> None:
 
 
 @given(st.sets(st.integers(0, 23)), st.integers(0, HOUR - 1))
-def test_the_gaps_of_a_day_equal_those_of_its_range(lacking: set[int], shift: int) -> None:
-    bars = bars_at([opens + shift for number, opens in enumerate(GRID) if number not in lacking])
+def test_the_gaps_of_a_day_equal_those_of_its_range(missing: set[int], shift: int) -> None:
+    bars = bars_at([opens + shift for number, opens in enumerate(GRID) if number not in missing])
     found = list(find_gaps(ONE_HOUR, Span(BEGIN, BEGIN + DAY), BEGIN + DAY, [bars]))
     assert gaps_of_day(ONE_HOUR, DATE, bars) == found

@@ -1,4 +1,4 @@
-"""Anomalies of the sandbox's archive: odd or damaged files under checksums that match them."""
+"""Anomalies of the sandbox's archive: odd or damaged files with checksums that match."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.exchange import (
 
 
 def zip_members(client: httpx.Client, where: str) -> list[tuple[str, bytes]]:
-    """What is in a zip, its checksum verified."""
+    """The names and contents of a zip's members, its checksum verified."""
     body, checksum = client.get(where), client.get(f"{where}.CHECKSUM")
     assert body.status_code == checksum.status_code == 200
     assert checksum.text.split("  ") == [hashlib.sha256(body.content).hexdigest(), where.rpartition("/")[2]]
@@ -166,7 +166,7 @@ def test_futures_can_be_without_their_header(exchange: Sandbox, client: httpx.Cl
 def test_a_truncated_file_is_replaced_when_its_fault_ends(exchange: Sandbox, client: httpx.Client) -> None:
     exchange.add(Fault(path=r"\.zip", kind="anomaly", name="ends at 07:36", until="2024-06-20"))
     where = zip_path(Market.SPOT, "1m", date(2024, 6, 1))
-    torn = zip_rows(client, where)
-    assert (len(torn), int(torn[-1][0])) == (457, ms("2024-06-01T07:36"))
+    truncated = zip_rows(client, where)
+    assert (len(truncated), int(truncated[-1][0])) == (457, ms("2024-06-01T07:36"))
     exchange.set_now("2024-06-20")
     assert len(zip_rows(client, where)) == 1440

@@ -1,4 +1,4 @@
-"""The sandbox's archive: which files it has since when, and their format."""
+"""The sandbox's archive: which files exist from when on, and their format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The synthetic market: possible bars that add up, the same ones whatever was asked before."""
+"""The synthetic market: consistent bars that add up across intervals and are the same in every run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LISTINGS = [one for listings in SYMBOLS.values() for one in listings]
 
 @pytest.mark.parametrize("market", Market)
 def test_every_interval_adds_up_to_longer_ones(market: Market) -> None:
-    # From a Monday on which a 3d bar opens, for a multiple of both; spot has an outage in between.
+    # From a Monday on which a 3d bar opens, over whole weeks and 3d bars; spot has an outage within.
     span = ("2023-03-13", "2023-04-03")
     bars = {name: expected_rows(market, name, *span) for name in INTERVALS if name not in ("1s", "1mo")}
     parts = {"3m": "1m", "5m": "1m", "15m": "5m", "30m": "15m", "1h": "30m", "2h": "1h", "4h": "2h"}
@@ -95,15 +95,15 @@ def test_bars_do_not_depend_on_earlier_requests() -> None:
     assert listing is not None
     days = [day_start(date(2024, 2, 1)) + number * DAY for number in range(20)]
 
-    def asked(order: list[int]) -> dict[int, bytes]:
+    def requested(order: list[int]) -> dict[int, bytes]:
         minutes.cache_clear()
         return {one: closed_bars(listing, hour, one, one + DAY, at(NOW)).values.tobytes() for one in order}
 
     shuffled = random.Random(7).sample(days, len(days))  # noqa: S311 (no secret)
     whole = closed_bars(listing, hour, days[0], days[-1] + DAY, at(NOW))
-    apart = asked(shuffled)
-    assert asked(days) == apart
-    assert all(whole.between(one, one + DAY).values.tobytes() == apart[one] for one in days)
+    separate = requested(shuffled)
+    assert requested(days) == separate
+    assert all(whole.between(one, one + DAY).values.tobytes() == separate[one] for one in days)
 
 
 def test_futures_follow_spot() -> None:
@@ -111,7 +111,7 @@ def test_futures_follow_spot() -> None:
     for one, two, three in zip(spot, um, cm, strict=True):
         assert abs(float(two[4]) / float(one[4]) - 1) < 0.005
         assert abs(float(three[4]) / float(one[4]) - 1) < 0.005
-        assert float(three[7]) < float(three[5])  # contracts, and coins they are worth
+        assert float(three[7]) < float(three[5])  # volume in coins, and in contracts
 
 
 def test_the_first_day_is_partial_and_its_daily_bar_opens_at_midnight(

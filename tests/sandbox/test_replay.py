@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def tree(client: httpx.Client, exchange: Sandbox, tmp_path: Path) -> Path:
-    """An archive tree: a month of spot hours in µs and two days beside it, and a day of um."""
+    """An archive tree: a month of spot hours in microseconds, the two days after it, and a day of um."""
     exchange.set_now("2025-03-15")
     for where in (
         zip_path(Market.SPOT, "1h", Month(2025, 1)),

@@ -91,7 +91,7 @@ def test_the_open_bar_is_the_last_one(exchange: Sandbox, client: httpx.Client, m
 
 def test_the_open_bar_is_made_of_the_seconds_so_far(client: httpx.Client) -> None:
     seconds = rest_rows(client, Market.SPOT, interval="1s", startTime=ms("2024-06-15T12:00"))
-    assert len(seconds) == 31  # the last has only just opened
+    assert len(seconds) == 31  # the last one has just opened
     assert seconds[-1][8] == 0
     assert as_decimals(rest_rows(client, Market.SPOT, interval="1m", limit=1)) == added_up(seconds, "1m")
     assert as_decimals(rest_rows(client, Market.SPOT, interval="1h", limit=1)) == added_up(seconds, "1h")

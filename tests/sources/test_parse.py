@@ -203,10 +203,10 @@ def test_a_zip_bomb_is_not_unpacked() -> None:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_damaged_zip_is_refused_or_gives_the_right_bars(method: int) -> None:
-    sound = zipped(csv_lines(ROWS), method=method)
+    intact = zipped(csv_lines(ROWS), method=method)
     chance = random.Random(method)  # noqa: S311 (no secret)
     for _ in range(500):
-        damaged = bytearray(sound)
+        damaged = bytearray(intact)
         for _ in range(chance.choice((1, 2, 8))):
             damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         try:
@@ -215,7 +215,7 @@ def test_a_damaged_zip_is_refused_or_gives_the_right_bars(method: int) -> None:
             )
         except MalformedDataError:
             continue
-        assert values(days[DATE]) == bars(ROWS)  # the damage was in what nobody needs
+        assert values(days[DATE]) == bars(ROWS)  # the damage was in unused bytes
 
 
 # REST answers.

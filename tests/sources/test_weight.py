@@ -30,47 +30,47 @@ if TYPE_CHECKING:
 SPAN = ("2024-05-01", "2024-05-03")
 
 
-def wait_for_room_in_the_minute(seconds: float) -> int:
-    """Budgets are counted by the minute of the clock; begin where that many seconds of it are left."""
+def wait_for_time_in_the_minute(seconds: float) -> int:
+    """Wait until that many seconds of the clock's minute are left, because budgets are per minute; gives the minute."""
     left = 60 - time.time() % 60
     if left < seconds:
         time.sleep(left + 0.01)
     return int(time.time() // 60)
 
 
-CROWD = """
+CLIENT_PROGRAM = """
 import json, sys, threading
 from ckvd_sql import CryptoKlineVisionData, CkvdError
 settings, months = json.loads(sys.argv[1]), json.loads(sys.argv[2])
-said = []
+outcomes = []
 
 def ask(month):
     client = CryptoKlineVisionData(**settings)
     try:
         for day in range(2, 22, 4):
             client.klines("BTCUSDT", f"{month}-{day:02d}", f"{month}-{day + 1:02d}", "1h", sys.argv[3])
-        said.append("all")
+        outcomes.append("all")
     except CkvdError as error:
-        said.append(type(error).__name__)
+        outcomes.append(type(error).__name__)
 
 threads = [threading.Thread(target=ask, args=(month,)) for month in months]
 for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-print(json.dumps(sorted(said)))
+print(json.dumps(sorted(outcomes)))
 """
 
 
-class Crowd:
-    """Processes with six threads each that ask for days over REST, all on one cache."""
+class ClientProcesses:
+    """Processes with six threads each that fetch days over REST, all on one cache."""
 
     def __init__(self, settings: dict[str, Any], processes: int, market: str = "spot") -> None:
         text = json.dumps({name: str(value) for name, value in settings.items()})
         months = [[f"{2023 - number}-{month:02d}" for month in range(1, 7)] for number in range(processes)]
         self.running = [
             subprocess.Popen(
-                [sys.executable, "-c", CROWD, text, json.dumps(some), market],
+                [sys.executable, "-c", CLIENT_PROGRAM, text, json.dumps(some), market],
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ,
             )
             for some in months
@@ -88,8 +88,8 @@ class Crowd:
     def busy(self) -> bool:
         return any(process.poll() is None for process in self.running)
 
-    def said(self) -> list[str]:
-        """What became of each thread, once all have ended."""
+    def outcomes(self) -> list[str]:
+        """What each thread ended with, "all" or the class of an error, once all have ended."""
         found: list[str] = []
         for process in self.running:
             out, err = process.communicate(timeout=60)
@@ -102,23 +102,25 @@ class Crowd:
 def test_processes_on_one_budget_wait_instead_of_exceeding_it(
     exchange: Sandbox, make_client: MakeClient, market: str
 ) -> None:
-    # What is asked in all, some 180 days, is more than what is left of the exchange's budget; the client's ends
-    # before it. So within the minute all wait: the log comes to rest, and there is no 429 in it. Nobody here waits
-    # for the next minute: the crowd is sent home. If the minute ends by itself meanwhile, the crowd goes on.
+    # The processes query some 180 days, which exceeds what is left of the exchange's budget; the clients' own budget
+    # ends before it. So within the minute all of them wait: the log stops growing, without a 429. The test does not
+    # wait for the next minute but ends the processes; if the minute ends meanwhile, they continue.
     exchange.set_now("2024-06-15T12:00:30")
     exchange.add(Fault(ARCHIVE, "status", status=404))
     budget = next(limit for one, limit in BUDGETS.items() if one == market)
     left = 200 if market == "spot" else 100
     exchange.add(Fault(REST, "weight", market=market, weight=budget - left, times=1))
-    began = wait_for_room_in_the_minute(20)
-    with Crowd({**exchange.settings, "cache_dir": make_client().settings.cache_dir, "timeout": 20}, 3, market) as crowd:
-        before, at_rest = -1, 0
-        while crowd.busy and at_rest < 10:
+    began = wait_for_time_in_the_minute(20)
+    with ClientProcesses(
+        {**exchange.settings, "cache_dir": make_client().settings.cache_dir, "timeout": 20}, 3, market
+    ) as clients:
+        before, unchanged = -1, 0
+        while clients.busy and unchanged < 10:
             time.sleep(0.15)
             now = len(rest_statuses(exchange))
-            at_rest = at_rest + 1 if now == before and now else 0
+            unchanged = unchanged + 1 if now == before and now else 0
             before = now
-        waiting = crowd.busy
+        waiting = clients.busy
     statuses = rest_statuses(exchange)
     assert set(statuses) == {200}
     if int(time.time() // 60) == began:
@@ -148,14 +150,14 @@ def test_a_refusal_stops_all_threads_and_processes_until_it_ends(
     threads = [threading.Thread(target=again, args=(day,)) for day in range(1, 9)]
     for thread in threads:
         thread.start()
-    with Crowd({**exchange.settings, "cache_dir": make_client().settings.cache_dir}, 1) as crowd:
-        assert crowd.said() == ["RateLimitError"] * 6
+    with ClientProcesses({**exchange.settings, "cache_dir": make_client().settings.cache_dir}, 1) as clients:
+        assert clients.outcomes() == ["RateLimitError"] * 6
     for thread in threads:
         thread.join()
     assert [type(error) for error in errors] == [RateLimitError] * 8
     assert {error.until for error in errors if isinstance(error, RateLimitError)} == {stopped.value.until}
     assert rest_statuses(exchange) == []
-    # Another market has another budget, and the archive none at all.
+    # Another market has another budget, and the archive has none.
     assert table_bars(make_client().klines("BTCUSDT", *SPAN, "1h", "um")) == truth("BTCUSDT", "1h", *SPAN, "um")
     exchange.clear_faults()
     assert table_bars(make_client().klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
@@ -164,14 +166,16 @@ def test_a_refusal_stops_all_threads_and_processes_until_it_ends(
 def test_a_refusal_stops_processes_that_are_already_fetching(exchange: Sandbox, make_client: MakeClient) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
     exchange.add(Fault(rf"{REST}.*startTime=16", "status", status=429, headers={"Retry-After": "600"}, times=1))
-    with Crowd({**exchange.settings, "cache_dir": make_client().settings.cache_dir, "timeout": 20}, 2) as crowd:
-        said = crowd.said()
+    with ClientProcesses(
+        {**exchange.settings, "cache_dir": make_client().settings.cache_dir, "timeout": 20}, 2
+    ) as clients:
+        outcomes = clients.outcomes()
     statuses = rest_statuses(exchange)
     assert statuses.count(429) == 1
     after = statuses[statuses.index(429) + 1 :]
-    assert len(after) <= 2 * 6  # what each thread had on its way
-    assert set(said) <= {"all", "RateLimitError"}
-    assert "RateLimitError" in said
+    assert len(after) <= 2 * 6  # what each thread had in flight
+    assert set(outcomes) <= {"all", "RateLimitError"}
+    assert "RateLimitError" in outcomes
 
 
 def test_no_request_is_sent_before_the_time_that_a_refusal_names(
@@ -212,7 +216,7 @@ def test_days_fetched_before_a_refusal_are_cached_and_not_requested_again(
 def test_the_budget_is_shared_and_below_the_exchanges(tmp_path: Path) -> None:
     for market, limit in BUDGET.items():
         assert limit == BUDGETS[market]
-        wait_for_room_in_the_minute(5)
+        wait_for_time_in_the_minute(5)
         first, second = (WeightBudget(market, "http://127.0.0.1:1", tmp_path) for _ in range(2))
         taken = 0
         while (second if taken % 200 else first).reserve(100) == 0:

@@ -1,4 +1,4 @@
-"""Connections: in memory, files, read-only, cursors, the default one; and what is left of them afterwards."""
+"""Connections: in memory, files, read-only, cursors and the default one, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SPAN = ("BTCUSDT", "1h", "2024-06-03", "2024-06-04")
 CALL = f"ckvd_klines{SPAN}"
-OURS = "SELECT function_name FROM duckdb_functions() WHERE function_name LIKE '%ckvd%'"
+OUR_FUNCTIONS = "SELECT function_name FROM duckdb_functions() WHERE function_name LIKE '%ckvd%'"
 
 
 @pytest.fixture
@@ -32,15 +32,15 @@ def database(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def default() -> Iterator[None]:
+def default_connection() -> Iterator[None]:
     duckdb.set_default_connection(duckdb.connect())
     yield
     duckdb.default_connection().close()
     duckdb.set_default_connection(duckdb.connect())
 
 
-def elsewhere(code: str, **values: Any) -> subprocess.CompletedProcess[str]:
-    """Run code in another process; `given` there has the values."""
+def run_in_process(code: str, **values: Any) -> subprocess.CompletedProcess[str]:
+    """Run code in another process, with the values as `given`."""
     given = json.dumps(values, default=str)
     program = f"import json, sys\ngiven = json.loads(sys.argv[1])\n{code}"
     return subprocess.run([sys.executable, "-c", program, given], capture_output=True, text=True, check=False)
@@ -57,13 +57,13 @@ def test_registering_again_is_harmless(settings: dict[str, Any], truth: Truth) -
     con = duckdb.connect()
     for _ in range(5):
         ckvd_sql.register(con, **settings)
-    names = {name for (name,) in con.sql(OURS).fetchall()}
+    names = {name for (name,) in con.sql(OUR_FUNCTIONS).fetchall()}
     assert len([name for name in names if name.startswith("__")]) == 1
     assert read(con, CALL) == truth(*SPAN)
     con.close()
 
 
-@pytest.mark.usefixtures("default")
+@pytest.mark.usefixtures("default_connection")
 def test_the_default_connection_needs_no_name(settings: dict[str, Any], truth: Truth) -> None:
     ckvd_sql.register(**settings)
     assert duckdb.execute(f"SELECT count(*) FROM {CALL}").fetchall() == [(len(truth(*SPAN)),)]
@@ -142,7 +142,7 @@ def test_only_the_users_own_objects_stay_in_a_file(settings: dict[str, Any], dat
     con.sql("FROM ckvd_cache").fetchall()
     con.close()
     plain = duckdb.connect(database)
-    assert plain.sql(OURS).fetchall() == []
+    assert plain.sql(OUR_FUNCTIONS).fetchall() == []
     assert plain.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall() == [("bars",)]
     assert plain.sql("SELECT table_name FROM duckdb_tables()").fetchall() == [("mine",)]
     assert plain.sql("SELECT count(*) FROM mine").fetchall() == [(24,)]
@@ -163,10 +163,10 @@ def test_closing_the_connection_frees_the_file(settings: dict[str, Any], databas
     con = ckvd_sql.connect(database, **settings)
     con.execute(f"CREATE VIEW bars AS FROM {CALL}")
     assert read(con, CALL) == truth(*SPAN)
-    opening = "import duckdb\nduckdb.connect(given['path']).execute('CREATE OR REPLACE TABLE theirs (a INT)')"
-    assert elsewhere(opening, path=database).returncode != 0
+    opening = "import duckdb\nduckdb.connect(given['path']).execute('CREATE OR REPLACE TABLE other (a INT)')"
+    assert run_in_process(opening, path=database).returncode != 0
     con.close()
-    ended = elsewhere(opening, path=database)
+    ended = run_in_process(opening, path=database)
     assert ended.returncode == 0, ended.stderr
 
 
@@ -203,7 +203,7 @@ def test_a_process_that_ends_without_cleanup_prints_nothing(
 ) -> None:
     assert exchange.url
     head = f'import duckdb, ckvd_sql\nQUERY = "FROM {CALL}"\n'
-    ended = elsewhere(head + ENDINGS[ending], **settings)
+    ended = run_in_process(head + ENDINGS[ending], **settings)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 

@@ -1,4 +1,4 @@
-"""What a statement costs: binding asks nobody, and a scan fetches only the days that it needs."""
+"""Lazy scans: binding sends no request, and a scan fetches only the days that it needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDE = "ckvd_klines(['BTCUSDT', 'ETHUSDT'], '1h', '2023-01-01', '2024-06-15')"
 
 
 def fetched(exchange: Sandbox) -> list[str]:
-    """The archives that were asked for, `ETHUSDT-1h-2024-05-05`."""
+    """The archives that were requested, such as `ETHUSDT-1h-2024-05-05`."""
     return sorted(path.rpartition("/")[2].removesuffix(".zip") for path in zips(exchange))
 
 

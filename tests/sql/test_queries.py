@@ -1,4 +1,4 @@
-"""SQL: `ckvd_klines` takes its arguments in every way SQL has, and reads like a table that was always there."""
+"""`ckvd_klines` in SQL: its arguments, its columns, and its use like any other table."""
 
 from __future__ import annotations
 
@@ -253,8 +253,8 @@ HOURS = "SELECT count(*), sum(trades), min(epoch_us(open_time)), max(epoch_us(op
     ],
 )
 def test_a_call_is_a_table_like_any_other(con: DuckDBPyConnection, query: str) -> None:
-    con.execute(f"CREATE TABLE bars_of_it AS FROM {CALL}")
-    assert con.sql(query.format(*[CALL] * 2)).fetchall() == con.sql(query.format(*["bars_of_it"] * 2)).fetchall()
+    con.execute(f"CREATE TABLE bars_copy AS FROM {CALL}")
+    assert con.sql(query.format(*[CALL] * 2)).fetchall() == con.sql(query.format(*["bars_copy"] * 2)).fetchall()
 
 
 def test_a_view_reads_again_each_time(con: DuckDBPyConnection, truth: Truth) -> None:

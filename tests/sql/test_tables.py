@@ -1,4 +1,4 @@
-"""The other SQL names: what would be fetched, what is missing, what there is, and what is cached."""
+"""The other SQL names: `ckvd_plan`, `ckvd_gaps`, `ckvd_symbols`, `ckvd_cache` and `ckvd_cache_days`."""
 
 from __future__ import annotations
 
@@ -241,10 +241,10 @@ def test_cached_days_match_the_metadata_of_their_files(filled: DuckDBPyConnectio
     for day in found:
         path = Path(day["path"])
         of = series(day["market"], day["symbol"], day["interval"])
-        said = store.describe(of, next(one for one in store.days(of) if str(one) == day["date"]))
-        assert path == said.path
-        assert (day["rows"], day["bytes"]) == (said.rows, path.stat().st_size)
-        origin = said.provenance
+        stored = store.describe(of, next(one for one in store.days(of) if str(one) == day["date"]))
+        assert path == stored.path
+        assert (day["rows"], day["bytes"]) == (stored.rows, path.stat().st_size)
+        origin = stored.provenance
         assert (day["source"], day["url"], day["fetched_at"]) == (origin.source, origin.url, origin.fetched_at)
         assert day["sha256"] == (origin.sha256 or None)
 

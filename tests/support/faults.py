@@ -1,4 +1,4 @@
-"""What may go wrong with answers of the archive and of REST, as arguments of the sandbox's `Fault`."""
+"""Faults of answers of the archive and of REST, as arguments of the sandbox's `Fault`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 def _row(opened: int) -> list[Any]:
-    """A row of REST's, of an hour; the time in ms."""
+    """An hourly row of REST; the time in milliseconds."""
     return [opened, "2.0", "3.0", "1.0", "2.0", "9.0", opened + 3_599_999, "18.0", 5, "4.0", "8.0", "0"]
 
 
-#: What may go wrong with any answer.
+#: Faults of any answer.
 FAULTS: dict[str, dict[str, Any]] = {
     "reset halfway": {"kind": "reset"},
     "reset at once": {"kind": "reset", "after": 0},
@@ -32,13 +32,13 @@ FAULTS: dict[str, dict[str, Any]] = {
     "451": {"kind": "status", "status": 451, "body": '{"code":0,"msg":"Service unavailable"}'},
     "redirect loop": {"kind": "redirect", "location": "?again"},
     "redirect to nowhere": {"kind": "redirect", "location": "/nowhere"},
-    "redirect without a place": {"kind": "redirect", "location": ""},
+    "redirect without a location": {"kind": "redirect", "location": ""},
     "wrong Content-Length": {"kind": "length"},
-    "Content-Length of nothing": {"kind": "length", "after": 0},
+    "Content-Length of 0": {"kind": "length", "after": 0},
     "HTML": {"kind": "html"},
     "empty": {"kind": "status", "status": 200},
     "other JSON": {"kind": "status", "status": 200, "body": '{"serverTime":1718452800000}'},
-    "gzip that is none": {"kind": "status", "status": 200, "body": "[]", "headers": {"Content-Encoding": "gzip"}},
+    "invalid gzip": {"kind": "status", "status": 200, "body": "[]", "headers": {"Content-Encoding": "gzip"}},
 }  # fmt: skip
 
 ARCHIVE_FAULTS: dict[str, dict[str, Any]] = FAULTS | {
@@ -46,21 +46,21 @@ ARCHIVE_FAULTS: dict[str, dict[str, Any]] = FAULTS | {
     "wrong checksum": {"kind": "checksum"},
     "zip bomb": {"kind": "anomaly", "name": "zip bomb"},
     "member with a path": {"kind": "anomaly", "name": "member with a path"},
-    "numbers that don't parse": {"kind": "anomaly", "name": "no number"},
+    "unparsable number": {"kind": "anomaly", "name": "no number"},
     "row missing a field": {"kind": "anomaly", "name": "field missing"},
 }
 
 REST_FAULTS: dict[str, dict[str, Any]] = FAULTS | {
     "row missing a field": {"kind": "anomaly", "name": "field missing"},
-    "numbers that don't parse": {"kind": "anomaly", "name": "no number"},
-    "numbers that are none": {"kind": "anomaly", "name": "not finite"},
-    "times that are none": {"kind": "anomaly", "name": "no time"},
+    "unparsable number": {"kind": "anomaly", "name": "no number"},
+    "number that is not finite": {"kind": "anomaly", "name": "not finite"},
+    "time that is zero": {"kind": "anomaly", "name": "no time"},
     "rows of another day": {"kind": "status", "status": 200, "body": json.dumps([_row(1_600_000_000_000)])},
-    "rows that contradict": {"kind": "anomaly", "name": "conflicting duplicates"},
-    "rows that are no rows": {"kind": "status", "status": 200, "body": '[1,"2",null]'},
-    "endless nesting": {"kind": "status", "status": 200, "body": "[" * 100_000},
-    "endless number": {"kind": "status", "status": 200, "body": f"[{'9' * 5000}]"},
-    "times beyond all": {"kind": "status", "status": 200, "body": json.dumps([_row(2**70)])},
+    "contradicting rows": {"kind": "anomaly", "name": "conflicting duplicates"},
+    "items that are not rows": {"kind": "status", "status": 200, "body": '[1,"2",null]'},
+    "nesting too deep": {"kind": "status", "status": 200, "body": "[" * 100_000},
+    "number of 5000 digits": {"kind": "status", "status": 200, "body": f"[{'9' * 5000}]"},
+    "time beyond 64 bits": {"kind": "status", "status": 200, "body": json.dumps([_row(2**70)])},
     "429": {"kind": "status", "status": 429, "headers": {"Retry-After": "1"}},
     "418": {"kind": "status", "status": 418, "headers": {"Retry-After": "1"}},
     "another error": {"kind": "status", "status": 400, "body": '{"code":-1127,"msg":"More than 24 hours."}'},

@@ -16,7 +16,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
 BENCH := benchmarks/.venvs
 BENCH_PIP := -m pip --disable-pip-version-check --quiet install --require-hashes --only-binary :all:
 
-.PHONY: help demo test check format readme soak bench bench-quick lock clean
+.PHONY: help demo test check format readme soak bench bench-quick bench-plots lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -42,11 +42,14 @@ readme: .venv/installed ## Run the sessions of README.md again and write what th
 soak: .venv/installed ## Kill, crowd and fuzz for ten minutes (SOAK="--minutes 2 --seed 7")
 	.venv/bin/python -m tests.soak $(SOAK)
 
-bench: $(BENCH)/installed ## Measure speed against the alternatives, into benchmarks/RESULTS.md
+bench: $(BENCH)/installed ## Measure speed against the alternatives, into benchmarks/results.json and RESULTS.md
 	@$(BENCH)/bench/bin/python -m benchmarks
 
-bench-quick: $(BENCH)/installed ## The essence of it
+bench-quick: $(BENCH)/installed ## Measure less of it, in under two minutes
 	@$(BENCH)/bench/bin/python -m benchmarks --quick
+
+bench-plots: $(BENCH)/installed ## Draw the plots of benchmarks/RESULTS.md from results.json
+	@$(BENCH)/bench/bin/python -m benchmarks.plots
 
 lock: ## Remake all locks with the newest releases that pyproject.toml and benchmarks/*.in allow
 	@$(FIND_PYTHON); set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
@@ -81,7 +84,7 @@ clean: ## Remove .venv and whatever the tools and tests left
 		{ echo "$$missing"; echo 'requirements.lock does not fit pyproject.toml: run make lock'; exit 1; } >&2
 	@touch $@
 
-# A contender whose environment can't be made is named as absent; the benchmarks run without it.
+# A contender whose environment can't be made is reported as absent; the benchmarks run without it.
 $(BENCH)/locked: benchmarks/requirements.lock benchmarks/others.lock benchmarks/legacy.lock benchmarks/legacy-itself.txt
 	@$(FIND_PYTHON); echo "Installing into $(BENCH) with $$python (some minutes, once)"; \
 	for name in bench others legacy; do "$$python" -m venv --clear "$(BENCH)/$$name"; done

@@ -1,6 +1,4 @@
-"""The benchmark house: what a bar costs through ckvd_sql and through what a user would pick instead.
+"""Benchmarks: what a bar costs through ckvd_sql and through the alternatives, over the same rows of the sandbox.
 
-    python -m benchmarks [--quick] [--only N]
-
-Every contender is a process of its own that reads the same rows, all of them made by the sandbox's market.
+`python -m benchmarks` measures; RESULTS.md is written from results.json by `report`, the plots are drawn by `plots`.
 """

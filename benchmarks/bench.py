@@ -1,4 +1,4 @@
-"""What every goal is given: the work folder, how thoroughly to measure, and the data sets by name."""
+"""What every goal is given: the data sets by name, the number of turns, and the place where versions are recorded."""
 
 from __future__ import annotations
 
@@ -11,42 +11,53 @@ from benchmarks.data import Data, DataSet, make
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from benchmarks.contenders import Worker, WorkerGroup
 
-def _sets(*, quick: bool) -> dict[str, DataSet]:
-    """The data sets; `quick` has fewer days where making them takes long."""
-    return {
-        one.name: one
-        for one in (
-            DataSet("minutes", "1m", date(2022, 1, 1), 730),
-            DataSet("hours", "1h", date(2018, 1, 1), 1096 if quick else 3287),
-            DataSet("dailies", "1d", date(2018, 1, 1), 1096 if quick else 3287),
-            DataSet("symbols", "1d", date(2021, 1, 1), 365 if quick else 1095, 20 if quick else 100, together=True),
-            DataSet("seconds", "1s", date(2024, 1, 1), 10 if quick else 60),
-        )
-    }
+
+def _data_sets(*, quick: bool) -> dict[str, DataSet]:
+    """The data sets by name; a quick run has fewer days of those that take long to make."""
+    data_sets = (
+        DataSet("minutes", "1m", date(2022, 1, 1), 730),
+        DataSet("hours", "1h", date(2018, 1, 1), 1096 if quick else 3287),
+        DataSet("dailies", "1d", date(2018, 1, 1), 1096 if quick else 3287),
+        DataSet("symbols", "1d", date(2021, 1, 1), 365 if quick else 1095, 20 if quick else 100, together=True),
+        DataSet("seconds", "1s", date(2024, 1, 1), 10 if quick else 60),
+    )
+    return {data_set.name: data_set for data_set in data_sets}
 
 
 @dataclass(slots=True)
 class Bench:
-    """One run.
+    """One run of the benchmarks.
 
     Attributes:
-        work: The work folder.
-        quick: Whether the essence is enough.
-        versions: The versions of what took part, collected on the way.
+        folder: The work folder.
+        quick: Whether to measure less, with fewer turns.
+        versions: The versions of the contenders, recorded while they are measured.
+        absent: Contenders that could not take part, and the reason.
     """
 
-    work: Path
+    folder: Path
     quick: bool = False
     versions: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
 
-    def rounds(self, thorough: int, quick: int) -> int:
-        """How many turns to take."""
-        return quick if self.quick else thorough
+    def turns(self, full: int, quick: int) -> int:
+        """How many turns to take: the number for a full run, or for a quick one."""
+        return quick if self.quick else full
 
     def data(self, name: str) -> Data:
-        """A data set, made if need be."""
-        work = self.work / ("quick" if self.quick else "full")
-        work.mkdir(exist_ok=True)
-        return make(work, _sets(quick=self.quick)[name])
+        """A data set, made if it is missing."""
+        folder = self.folder / ("quick" if self.quick else "full")
+        folder.mkdir(exist_ok=True)
+        return make(folder, _data_sets(quick=self.quick)[name])
+
+    def record(self, worker: Worker) -> None:
+        """Record the versions of a worker's packages."""
+        self.versions |= worker.versions
+
+    def record_group(self, group: WorkerGroup) -> None:
+        """Record the versions of a group's workers, and which contenders were absent."""
+        for worker in group.workers.values():
+            self.record(worker)
+        self.absent |= group.absent

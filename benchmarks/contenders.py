@@ -1,7 +1,6 @@
-"""Who is measured, and how one of them is started, asked and ended.
+"""The contenders: how their worker processes (`benchmarks.workers`) are started, given requests and ended.
 
-A contender is a worker process (`benchmarks.workers`), some in an environment of their own below `.venvs`. One that
-can't be started is absent, with the reason; it never stops a benchmark.
+Some have an environment of their own below `.venvs`. One that can't be started is reported as absent, with the reason.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from benchmarks.data import NOW
-from benchmarks.timing import Patience, median
+from benchmarks.timing import TurnLimit, median
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,16 +38,16 @@ FRAMES = "ckvd_sql get_data"
 
 
 class AbsentError(Exception):
-    """A contender can't take part; the text says why."""
+    """A contender can't take part; the text gives the reason."""
 
 
 class Worker:
-    """A contender's process, for the time of a `with`.
+    """A contender's process, which runs during a `with`.
 
     Args:
         module: The program below `benchmarks.workers`.
         config: Its configuration.
-        venv: The environment below `VENVS` that it runs in; None for this one.
+        venv: The environment below `VENVS` that it runs in; None for the current one.
     """
 
     def __init__(self, module: str, config: dict[str, Any], venv: str | None = None) -> None:
@@ -64,14 +63,14 @@ class Worker:
             stderr=subprocess.DEVNULL,
             text=True,
             cwd=_HERE.parent,
-            env=environment(),
+            env=worker_environment(),
         )
         try:
-            said = self._hear()
+            reply = self._receive()
         except AbsentError:
             self.__exit__()
             raise
-        self.ready, self.versions = said["ready"], said["versions"]
+        self.ready, self.versions = reply["ready"], reply["versions"]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,41 +84,47 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """The process's id."""
         return self._process.pid
 
-    def ask(self, **request: Any) -> dict[str, Any]:
-        """Its answer: `seconds` (one a run), `cpu` and the last `answer`. Raises `AbsentError` where it fails."""
+    def run(self, **request: Any) -> dict[str, Any]:
+        """Run a request, or the `batch` of requests in it.
+
+        Returns `seconds` (a list, one for each request), the CPU seconds `cpu` of them all, and the last `answer`.
+
+        Raises:
+            AbsentError: The worker failed.
+        """
         assert self._process.stdin  # noqa: S101 (opened above)
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return self._hear()
+        return self._receive()
 
-    def _hear(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, Any]:
         assert self._process.stdout  # noqa: S101 (opened above)
         line = self._process.stdout.readline()
         if not line:
             raise AbsentError(f"its process ended with status {self._process.wait()}")
-        said: dict[str, Any] = json.loads(line)
-        if "error" in said:
-            raise AbsentError(said["error"][:300])
-        return said
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            raise AbsentError(reply["error"][:300])
+        return reply
 
 
-def environment() -> dict[str, str]:
-    """The environment of workers: compiled modules are used and kept, and no setting of the product leaks in."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CKVD_")}
-    kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    return kept
+def worker_environment() -> dict[str, str]:
+    """The environment variables of a worker: none of ckvd_sql's settings, and compiled modules are written and used."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("CKVD_")}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    return variables
 
 
 def settings(data: Data) -> dict[str, Any]:
-    """Settings of the product for a data set: its cache, no network."""
+    """ckvd_sql's settings for a data set: its cache, offline."""
     return {"cache_dir": str(data.cache), "offline": True, "now": NOW}
 
 
-def reader(name: str, data: Data) -> Worker:
-    """The worker of a contender that reads a data set."""
+def worker_for(name: str, data: Data) -> Worker:
+    """The worker of a contender, configured to read a data set."""
     paths = {
         "settings": settings(data),
         "native": str(data.native),
@@ -154,27 +159,32 @@ def _python(venv: str | None) -> str:
         return sys.executable
     python = VENVS / venv / "bin" / "python"
     if not python.is_file():
-        raise AbsentError(f"it needs an environment of its own, {venv}, which is not made")
+        raise AbsentError(f"its environment {venv} is missing")
     return str(python)
 
 
-class Field:
-    """Contenders that take turns at the same requests, each in a process that stays. Use it in a `with`.
+class WorkerGroup:
+    """Contenders that take turns at the same requests, each in one process during a `with`.
 
     Args:
-        starts: For each contender how it is started.
+        factories: The function that makes the worker of each contender.
+
+    Attributes:
+        workers: The workers that were started.
+        absent: The reason for each contender that failed.
+        cpu: The median CPU seconds of each contender in the last `take_turns`.
     """
 
-    def __init__(self, starts: dict[str, Callable[[], Worker]]) -> None:
-        self._starts = starts
+    def __init__(self, factories: dict[str, Callable[[], Worker]]) -> None:
+        self._factories = factories
         self.workers: dict[str, Worker] = {}
         self.absent: dict[str, str] = {}
         self.cpu: dict[str, float] = {}
 
     def __enter__(self) -> Self:
-        for name, start in self._starts.items():
+        for name, factory in self._factories.items():
             try:
-                self.workers[name] = start().__enter__()
+                self.workers[name] = factory().__enter__()
             except AbsentError as error:
                 self.absent[name] = str(error)
         return self
@@ -183,36 +193,37 @@ class Field:
         for worker in self.workers.values():
             worker.__exit__()
 
-    def turns(self, count: int, request: dict[str, Any], warm: int = 1) -> dict[str, list[float]]:
-        """Seconds a turn for each contender, after some turns that don't count. Answers must agree.
+    def take_turns(self, count: int, request: dict[str, Any], warm: int = 1) -> dict[str, list[float]]:
+        """Seconds of each turn by contender, after `warm` turns that are not counted.
 
-        `cpu` has the median CPU time of these turns afterwards, which a busy machine disturbs less.
+        Raises:
+            ValueError: The answers differ.
         """
         times: dict[str, list[float]] = {name: [] for name in self.workers}
-        used: dict[str, list[float]] = {name: [] for name in self.workers}
+        cpu: dict[str, list[float]] = {name: [] for name in self.workers}
         answers: dict[str, Any] = {}
-        patience = Patience(warm)
+        limit = TurnLimit(warm)
         for turn in range(warm + count):
-            if patience.over(turn):
+            if limit.reached(turn):
                 break
             for name in list(times):
                 try:
-                    said = self.workers[name].ask(**request)
+                    reply = self.workers[name].run(**request)
                 except AbsentError as error:
-                    self.absent[f"{name}: {request.get('work')}"] = str(error)
+                    self.absent[f"{name}: {request.get('task')}"] = str(error)
                     del times[name]
                     continue
-                answers[name] = said["answer"]
+                answers[name] = reply["answer"]
                 if turn >= warm:
-                    times[name].append(said["seconds"][0])
-                    used[name].append(said["cpu"])
-        agree({name: answers[name] for name in times})
-        self.cpu = {name: median(used[name]) for name in times}
+                    times[name].append(reply["seconds"][0])
+                    cpu[name].append(reply["cpu"])
+        check_answers({name: answers[name] for name in times})
+        self.cpu = {name: median(cpu[name]) for name in times}
         return times
 
 
-def agree(answers: dict[str, Any]) -> None:
-    """Raise `ValueError` where contenders did not come to the same figures."""
+def check_answers(answers: dict[str, Any]) -> None:
+    """Raise `ValueError` where the contenders' answers differ in a number."""
     (first, expected), *others = answers.items()
     for name, answer in others:
         if not _same(_figures(expected), _figures(answer)):
@@ -220,7 +231,7 @@ def agree(answers: dict[str, Any]) -> None:
 
 
 def _figures(answer: Any) -> list[float]:
-    """The numbers of an answer; times are passed over, for contenders write them differently."""
+    """The numbers of an answer. Times are left out, because contenders write them differently."""
     rows: Sequence[Any] = answer if isinstance(answer, list) else [[answer]]
     return [float(value) for row in rows for value in row if isinstance(value, int | float)]
 

@@ -1,7 +1,6 @@
-"""The rows that every contender reads: the sandbox's market, written as day files, Parquet and a DuckDB file.
+"""The data sets: bars of the sandbox's market, written as day files, Parquet and a DuckDB file, without a network.
 
-Days go straight into a `DayStore`, over no wire. A set is made once and kept in the work folder; what it was made
-from is part of its stamp, so a change of the day file's format makes it anew. Times nothing.
+A set is made once and stored in the work folder, until its definition or the format of a day file changes.
 """
 
 from __future__ import annotations
@@ -23,10 +22,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.bars import BAR_SCHEMA, INSTANT
-from ckvd_sql.market.series import DAY, INTERVALS, Market, Month, Series, day_of, day_start, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import DAY, Month, day_of, day_start
+from ckvd_sql.market.provenance import Provenance, Source
+from ckvd_sql.market.series import INTERVALS, Market, Series
 from ckvd_sql.sandbox.archive import checksum_text, zip_of
 from ckvd_sql.sandbox.bars import Bars, closes, joined
 from ckvd_sql.sandbox.history import closed_bars
@@ -35,13 +36,13 @@ from ckvd_sql.sandbox.symbols import SYMBOLS, Listing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: The clock of every benchmark: all days of all sets are long over.
+#: The time in every benchmark: all days of all sets are over.
 NOW = "2027-02-01T00:00:00"
 _NOW = parse_time(NOW, "now")
 
-_WORK = "CKVD_BENCH_DIR"
+_FOLDER_VARIABLE = "CKVD_BENCH_DIR"
 
-_BARS_AT_A_TIME = 7  # days of bars in memory while a set is made; 1s days are large
+_DAYS_AT_ONCE = 7  # in memory while a set is made; days of 1s are large
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ class DataSet:
         interval: The interval.
         first: The first day.
         days: How many days.
-        symbols: How many symbols; those beyond the market's own are theirs under other names, rotated in time.
-        together: Whether Parquet has a file a month of all symbols too, beside a file a month and symbol.
+        symbols: How many symbols; those beyond the market's own repeat its bars under other names, rotated in time.
+        together: Whether to write Parquet with all symbols in a file a month too, beside a file a month and symbol.
     """
 
     name: str
@@ -90,27 +91,27 @@ class DataSet:
 
 
 def work_folder(given: Path | None) -> Path:
-    """Where data sets and results are kept: what was given, else CKVD_BENCH_DIR, else below the temporary folder."""
-    named = given or Path(os.environ.get(_WORK) or Path(tempfile.gettempdir()) / "ckvd-bench")
-    named.mkdir(parents=True, exist_ok=True)
-    return named.resolve()
+    """The work folder: the one given, else CKVD_BENCH_DIR, else one below the temporary folder. It is created."""
+    folder = given or Path(os.environ.get(_FOLDER_VARIABLE) or Path(tempfile.gettempdir()) / "ckvd-bench")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
 
 
 class Data:
-    """A data set that has been made.
+    """The files of a data set.
 
     Args:
         work: The work folder.
-        made: The set.
+        data_set: The set.
     """
 
-    def __init__(self, work: Path, made: DataSet) -> None:
-        self.set = made
-        self.root = work / made.name
+    def __init__(self, work: Path, data_set: DataSet) -> None:
+        self.set = data_set
+        self.root = work / data_set.name
 
     @property
     def cache(self) -> Path:
-        """The cache folder that ckvd_sql is given."""
+        """The cache folder of ckvd_sql."""
         return self.root / "cache"
 
     @property
@@ -120,12 +121,12 @@ class Data:
 
     @property
     def parquet_together(self) -> Path:
-        """Monthly zstd Parquet, all symbols in one file."""
+        """Monthly zstd Parquet, all symbols in a file."""
         return self.root / "parquet-together"
 
     @property
     def native(self) -> Path:
-        """A DuckDB file with the rows in a table named bars."""
+        """A DuckDB file with the rows in a table `bars`."""
         return self.root / "native.duckdb"
 
     def day_files(self, symbol: str | None = None) -> Path:
@@ -135,7 +136,7 @@ class Data:
 
 
 def make(work: Path, wanted: DataSet) -> Data:
-    """A data set, from the work folder if it is there as wanted."""
+    """A data set, made if the work folder does not have it as defined now."""
     data = Data(work, wanted)
     stamp = data.root / "stamp"
     if not stamp.is_file() or stamp.read_text() != _stamp(wanted):
@@ -147,7 +148,7 @@ def make(work: Path, wanted: DataSet) -> Data:
 
 
 def make_archive(work: Path, series: Series, first: date, days: int, *, monthly: bool) -> Path:
-    """A folder to replay: the zips of some days, or of the months that hold them, with their checksums."""
+    """A folder of archives for the sandbox to serve: zips of the days, or of their months, with their checksums."""
     root = work / f"archive-{'monthly' if monthly else 'daily'}-{series.symbol}-{series.interval.name}-{first}-{days}"
     stamp = root / "stamp"
     if stamp.is_file():
@@ -164,17 +165,17 @@ def make_archive(work: Path, series: Series, first: date, days: int, *, monthly:
 
 
 def _stamp(wanted: DataSet) -> str:
-    """What a set depends on: what it is, how it is made here, and how a day file looks today, byte for byte."""
+    """What a set depends on: its definition, this module's code, and the bytes of a day file as written today."""
     sample = DataSet(wanted.name, "1h", wanted.first, 1)
     with tempfile.TemporaryDirectory() as folder:
         data = Data(Path(folder), sample)
         _write_days(data, DayStore(data.cache))
-        looks = b"".join(file.read_bytes() for file in sorted(data.cache.rglob("*.arrow")))
-    return json.dumps([repr(wanted), hashlib.sha256(looks + Path(__file__).read_bytes()).hexdigest()])
+        content = b"".join(file.read_bytes() for file in sorted(data.cache.rglob("*.arrow")))
+    return json.dumps([repr(wanted), hashlib.sha256(content + Path(__file__).read_bytes()).hexdigest()])
 
 
 def _members(wanted: DataSet) -> list[tuple[Series, Listing]]:
-    """The series of a set, and the listing of the market whose bars each has."""
+    """The series of a set, each with the listing whose bars it has."""
     interval, start = INTERVALS[wanted.interval], day_start(wanted.first)
     listings = [one for one in SYMBOLS[Market.SPOT] if one.listed <= start and one.delisted is None]
     members = []
@@ -196,16 +197,16 @@ def _write(data: Data) -> None:
 def _write_days(data: Data, store: DayStore) -> None:
     """Day files, and the same rows as Parquet."""
     made: dict[tuple[Listing, int], Bars] = {}
-    # Files need not survive a power cut here, and a hundred thousand fsyncs take minutes.
+    # These files need not survive a power failure, and a hundred thousand fsyncs take minutes.
     with mock.patch.object(os, "fsync"):
         for number, (series, listing) in enumerate(_members(data.set)):
             months: dict[Month, list[pa.RecordBatch]] = {}
-            for at in range(0, data.set.days, _BARS_AT_A_TIME):
+            for at in range(0, data.set.days, _DAYS_AT_ONCE):
                 bars = made.get((listing, at)) or _bars(data.set, listing, at)
                 if data.set.symbols > 1:
                     made[listing, at] = bars
-                turned = Bars(bars.opens, np.roll(bars.values, number // 5, axis=1)) if number else bars
-                for day, batch in _by_day(turned, listing, data.set):
+                rotated = Bars(bars.opens, np.roll(bars.values, number // 5, axis=1)) if number else bars
+                for day, batch in _by_day(rotated, listing, data.set):
                     store.write(series, day, batch, _origin(series, day))
                     months.setdefault(Month.of(day), []).append(batch)
             for month, batches in months.items():
@@ -214,7 +215,7 @@ def _write_days(data: Data, store: DayStore) -> None:
 
 def _bars(wanted: DataSet, listing: Listing, at: int) -> Bars:
     interval, begin = INTERVALS[wanted.interval], day_start(wanted.first) + at * DAY
-    days = min(_BARS_AT_A_TIME, wanted.days - at)
+    days = min(_DAYS_AT_ONCE, wanted.days - at)
     return joined([closed_bars(listing, interval, begin + n * DAY, begin + (n + 1) * DAY, _NOW) for n in range(days)])
 
 
@@ -237,14 +238,14 @@ def _by_day(bars: Bars, listing: Listing, wanted: DataSet) -> Iterator[tuple[dat
 
 def _origin(series: Series, day: date) -> Provenance:
     url = f"https://archive.invalid/{series.archive_path(day)}"
-    return Provenance("vision", url, hashlib.sha256(url.encode()).hexdigest(), _NOW, "verified")
+    return Provenance(Source.VISION, url, hashlib.sha256(url.encode()).hexdigest(), _NOW, verified=True)
 
 
 def _write_parquet(path: Path, symbol: str, batches: list[pa.RecordBatch]) -> None:
     table = pa.Table.from_batches(batches)
-    words = pa.array([symbol] * table.num_rows).dictionary_encode()
+    names = pa.array([symbol] * table.num_rows).dictionary_encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table.add_column(0, "symbol", words), path, compression="zstd")
+    pq.write_table(table.add_column(0, "symbol", names), path, compression="zstd")
 
 
 def _write_native(data: Data) -> None:

@@ -1,4 +1,4 @@
-"""The sandbox in a process of its own: zips made beforehand, answered after some latency, and its log of requests."""
+"""The sandbox in a process of its own, which serves a folder of archives after some latency and logs its requests."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from benchmarks.contenders import environment
+from benchmarks.contenders import worker_environment
 from benchmarks.data import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: Seconds between a request and its response.
 LATENCY = 0.02
 
 
 class Exchange:
-    """A sandbox that replays a folder, for the time of a `with`.
+    """A sandbox that serves a folder during a `with`.
 
     Args:
-        folder: The archive tree.
+        folder: The archives, below their paths on Vision.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,7 +36,7 @@ class Exchange:
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).resolve().parent.parent,
-            env=environment(),
+            env=worker_environment(),
         )
         assert self._process.stdout  # noqa: S101 (opened above)
         self.url = self._process.stdout.readline().strip()
@@ -47,32 +48,32 @@ class Exchange:
             self._process.wait()
 
     def settings(self, cache: Path) -> dict[str, Any]:
-        """Settings of the product that make it ask this exchange and keep days in a folder."""
+        """ckvd_sql's settings for this exchange and a cache folder."""
         urls = dict.fromkeys(("vision_url", "spot_url", "um_url", "cm_url"), self.url)
         return urls | {"cache_dir": str(cache), "now": NOW}
 
     def requests(self) -> list[str]:
-        """The paths that were asked for so far."""
+        """The paths requested so far."""
         return [request["path"] for request in json.loads(self._call("GET"))]
 
-    def forget(self) -> None:
-        """Forget them."""
+    def clear_requests(self) -> None:
+        """Empty the log of requests."""
         self._call("DELETE")
 
-    def warm(self, paths: Iterable[str]) -> None:
-        """Have every file read once, so that no contender is the first to."""
+    def read_all(self, paths: Iterable[str]) -> None:
+        """Read every file once, so that all are in the page cache before the first contender runs."""
         for path in paths:
             (self._folder / path).read_bytes()
 
     def _call(self, method: str) -> bytes:
         request = urllib.request.Request(f"{self.url}/sandbox/requests", method=method)  # noqa: S310 (our own)
-        with urllib.request.urlopen(request) as answer:  # noqa: S310 (likewise)
-            body: bytes = answer.read()
+        with urllib.request.urlopen(request) as response:  # noqa: S310 (likewise)
+            body: bytes = response.read()
         return body
 
 
 def _main(folder: str, latency: str) -> None:
-    from ckvd_sql.sandbox import serve  # noqa: PLC0415 (needed in the process that serves alone)
+    from ckvd_sql.sandbox import serve  # noqa: PLC0415 (only the serving process needs it)
 
     serve(NOW, replay=folder, latency=float(latency), on_ready=lambda url: print(url, flush=True))
 

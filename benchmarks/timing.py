@@ -1,7 +1,6 @@
-"""Numbers from repeated runs, and what a process costs: medians, percentiles, ratios, CPU, anonymous memory, pages.
+"""Statistics over repeated runs, and what a process costs the system: load, anonymous memory, cached pages.
 
-A single time says little on a shared machine. Contenders therefore take turns, and a ratio is the median over the
-turns of what the two needed in the same turn.
+A single time says little on a shared machine. Contenders therefore take turns, and times of the same turn are compared.
 """
 
 from __future__ import annotations
@@ -29,43 +28,43 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def ratio(values: Sequence[float], others: Sequence[float]) -> float:
-    """How many times the others' value the values are, turn by turn; the median of that."""
+    """The median of the ratios of value to other value, turn by turn."""
     return statistics.median(value / other for value, other in zip(values, others, strict=True))
 
 
-class Patience:
-    """Ends turns that take too long: once a minute is over, two that count are enough."""
+class TurnLimit:
+    """Ends turns that take too long: after a minute, two turns beside the `warm` ones are enough."""
 
     def __init__(self, warm: int) -> None:
         self._enough = warm + 2
         self._until = time.monotonic() + 60
 
-    def over(self, turn: int) -> bool:
-        """Whether to leave it at the turns before this one."""
+    def reached(self, turn: int) -> bool:
+        """Whether to stop before this turn, counted from 0."""
         return turn >= self._enough and time.monotonic() > self._until
 
 
-def load() -> float:
-    """Processes that wanted a core in the last minute, on average."""
+def load_average() -> float:
+    """The system's load average over the last minute."""
     return os.getloadavg()[0]
 
 
-def anonymous(pid: int) -> int:
+def anonymous_memory(pid: int) -> int:
     """Bytes of a process's resident memory that no file backs."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
-    raise OSError(f"the system does not tell the anonymous memory of process {pid}")
+    raise OSError(f"the system does not report the anonymous memory of process {pid}")
 
 
 class AnonymousPeak:
-    """The highest anonymous memory of another process during a `with`, looked at every two milliseconds."""
+    """The highest anonymous memory of another process during a `with`, sampled every two milliseconds."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.before = self.peak = anonymous(pid)
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self.before = self.peak = anonymous_memory(pid)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -75,18 +74,18 @@ class AnonymousPeak:
         self._ended.set()
         self._thread.join()
 
-    def _watch(self) -> None:
+    def _sample(self) -> None:
         while not self._ended.wait(0.002):
-            self.peak = max(self.peak, anonymous(self._pid))
+            self.peak = max(self.peak, anonymous_memory(self._pid))
 
 
 def evict(folders: Iterable[Path]) -> None:
-    """Ask the system to drop the files' pages, which must be written and mapped by nobody."""
+    """Ask the system to drop the files' pages from memory. It skips pages that are dirty or mapped by a process."""
     for folder in folders:
         for path in [folder] if folder.is_file() else folder.rglob("*"):
             if path.is_file():
-                number = os.open(path, os.O_RDONLY)
+                descriptor = os.open(path, os.O_RDONLY)
                 try:
-                    os.posix_fadvise(number, 0, 0, os.POSIX_FADV_DONTNEED)
+                    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
                 finally:
-                    os.close(number)
+                    os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The face towards Python: the same failover without SQL, with typed errors and a report of what was fetched."""
+"""The Python client: the same failover without SQL, with typed errors and a report of what was fetched."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ckvd_sql.errors import SettingsError
+from ckvd_sql.market.provenance import Source
 from ckvd_sql.market.query import parse_query
-from ckvd_sql.scan.plan import Origin
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
-from ckvd_sql.tables.klines import plain_word, whole_table
+from ckvd_sql.tables.klines import constant_string_view, klines_table
 from ckvd_sql.tables.reports import PLAN_SCHEMA, plan_rows
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from ckvd_sql.errors import CkvdError
-    from ckvd_sql.fetch.jobs import Job
+    from ckvd_sql.fetch.jobs import DayBars
     from ckvd_sql.market.query import Query
 
     Time = str | date | datetime
@@ -31,12 +31,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DayReport:
-    """What became of one day of a `fetch`.
+    """The result of one day of a `fetch`.
 
     Attributes:
         symbol: The symbol.
         date: The UTC day.
-        outcome: `cached` (it was there), `vision` or `rest` (fetched from there), `empty` (it has no bar), `failed`.
+        outcome: `cached` (it was in the cache), `vision` or `rest` (fetched from there), `empty` (it has no bar) or
+            `failed`.
         rows: How many closed bars the day has.
         error: Why it failed.
     """
@@ -50,19 +51,19 @@ class DayReport:
 
 @dataclass(frozen=True, slots=True)
 class FetchReport:
-    """What became of every day of a `fetch`."""
+    """The results of all days of a `fetch`."""
 
     days: tuple[DayReport, ...]
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many days had which outcome; all five outcomes are there."""
+        """The number of days by outcome; all five outcomes are keys."""
         found = Counter(day.outcome for day in self.days)
         return {outcome: found[outcome] for outcome in ("cached", "vision", "rest", "empty", "failed")}
 
     @property
     def failed(self) -> tuple[DayReport, ...]:
-        """The days that could not be had."""
+        """The days that could not be fetched."""
         return tuple(day for day in self.days if day.outcome == "failed")
 
 
@@ -80,7 +81,11 @@ class CryptoKlineVisionData:
 
     def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
         if settings and overrides:
-            raise SettingsError(next(iter(overrides)), next(iter(overrides.values())), "a Settings object says it all")
+            raise SettingsError(
+                next(iter(overrides)),
+                next(iter(overrides.values())),
+                "give either a Settings object or single settings",
+            )
         self.settings = settings or Settings.load(**overrides)
         self._resolver = Resolver(self.settings)
 
@@ -105,13 +110,13 @@ class CryptoKlineVisionData:
             include_open: Whether to include the bar that is still forming.
 
         Raises:
-            InvalidArgumentError: An argument is refused; nothing was read or asked.
+            InvalidArgumentError: An argument is refused; nothing was read or requested.
             CkvdError: A day could not be had; see the tree in `ckvd_sql.errors`.
         """
-        import polars as pl  # noqa: PLC0415 (not free, and SQL does without)
+        import polars as pl  # noqa: PLC0415 (slow to load, and SQL does not need it)
 
         query = self._query(symbol, interval, start_time, end_time, market, include_open=include_open)
-        frame = pl.from_arrow(whole_table(self._resolver.stream(query), plain_word), rechunk=False)
+        frame = pl.from_arrow(klines_table(self._resolver.stream(query), constant_string_view), rechunk=False)
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 (a table is a frame)
         return frame
 
@@ -125,9 +130,9 @@ class CryptoKlineVisionData:
         *,
         include_open: bool = False,
     ) -> pa.Table:
-        """The same as a pyarrow Table. Large cached days are the mapped files' own memory, small ones are joined."""
+        """The same as a pyarrow Table. Large cached days use the mapped files' memory, small ones are joined."""
         query = self._query(symbol, interval, start_time, end_time, market, include_open=include_open)
-        return whole_table(self._resolver.stream(query))
+        return klines_table(self._resolver.stream(query))
 
     def plan(
         self,
@@ -139,7 +144,7 @@ class CryptoKlineVisionData:
         *,
         include_open: bool = False,
     ) -> pa.Table:
-        """Where each day would come from now, asking nobody: the columns of `ckvd_plan`."""
+        """The source of each day now, without network requests; the columns are those of `ckvd_plan`."""
         query = self._query(symbol, interval, start_time, end_time, market, include_open=include_open)
         return pa.Table.from_pylist(list(plan_rows(self._resolver, query)), schema=PLAN_SCHEMA)
 
@@ -153,7 +158,7 @@ class CryptoKlineVisionData:
         *,
         progress: Callable[[DayReport], None] | None = None,
     ) -> FetchReport:
-        """Fill the cache. A day that fails is reported and the others go on; calling again goes on from there.
+        """Fill the cache. A day that fails is reported and the others go on; a later call fetches what is missing.
 
         Args:
             symbol: As for `get_data`, like the other arguments.
@@ -172,22 +177,16 @@ class CryptoKlineVisionData:
         return FetchReport(tuple(reports))
 
     def _reports(self, query: Query) -> Iterator[DayReport]:
-        failed: list[DayReport] = []
-
-        def on_error(job: Job, error: CkvdError) -> None:
-            failed.extend(DayReport(job.series.symbol, day, "failed", error=error) for day in job.days)
-
-        for series in query.series():
-            for one in self._resolver.plan(query, series):
-                if one.origin is Origin.UNLISTED:
+        """A report for every day of the plan, those before the symbol's first bar first."""
+        for series, days in self._resolver.plans(query):
+            for one in days:
+                if one.source is Source.UNLISTED:
                     yield DayReport(series.symbol, one.day, "empty")
-        for step in self._resolver.stream(query, whole_days=True, on_error=on_error):
-            yield from _drain(failed)
-            for day in step.days:
-                rows = day.bars.num_rows
-                outcome = ("cached" if day.source == "cache" else day.source) if rows else "empty"
-                yield DayReport(step.series.symbol, day.day, outcome, rows)
-        yield from _drain(failed)
+        for step in self._resolver.stream(query, whole_days=True, keep_going=True):
+            symbol = step.series.symbol
+            failed = [DayReport(symbol, day, "failed", error=one.error) for one in step.failures for day in one.days]
+            had = [DayReport(symbol, day.day, _outcome(day), day.bars.num_rows) for day in step.days]
+            yield from sorted([*failed, *had], key=lambda report: report.date)
 
     def _query(
         self,
@@ -203,6 +202,7 @@ class CryptoKlineVisionData:
         return parse_query(symbol, interval, start, last, market, include_open, now=self.settings.clock())
 
 
-def _drain(reports: list[DayReport]) -> Iterator[DayReport]:
-    while reports:
-        yield reports.pop(0)
+def _outcome(day: DayBars) -> str:
+    if day.bars.num_rows == 0:
+        return "empty"
+    return "cached" if day.source is Source.CACHE else day.source.value

@@ -2,21 +2,20 @@
 
     CkvdError
     ├── InvalidArgumentError        argument, value, allowed        (also a ValueError)
-    │   ├── InvalidSymbolError      a symbol no path can be built from, or one the exchange does not know
-    │   ├── InvalidIntervalError    no such interval, or none on this market
+    │   ├── InvalidSymbolError      a symbol that is not valid in a path, or that the exchange does not list
+    │   ├── InvalidIntervalError    no interval of Binance's, or none of this market's
     │   ├── InvalidMarketError      not spot, um or cm
-    │   └── InvalidTimeError        text that is no time, or a range that ends before it starts
-    ├── SettingsError               setting, value
-    ├── CacheError                  path
+    │   └── InvalidTimeError        not a time, or a range that ends before it starts
+    ├── SettingsError               setting, value                  (also a ValueError)
+    ├── CacheError                  path, damaged
     ├── OfflineError                days
     └── ProviderError               url, status
         ├── RateLimitError          retry_after, until
         ├── ProviderUnavailableError  days
         ├── ChecksumError           expected, actual
-        └── MalformedDataError      what a source sent is not what it should send
+        └── MalformedDataError      a source's answer is not valid
 
-Every message is one plain sentence that says what to do where something can be done. This module imports
-nothing of the package.
+Each message is one sentence, with the remedy where there is one. Imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -29,21 +28,21 @@ if TYPE_CHECKING:
 
 
 class CkvdError(Exception):
-    """Everything that ckvd_sql raises on purpose."""
+    """The base of all errors that ckvd_sql raises on purpose."""
 
     @property
     def sentence(self) -> str:
-        """The message as SQL shows it: the class name, then the sentence."""
+        """The class name and the message, as an error of a SQL query shows them."""
         return f"{type(self).__name__}: {self}"
 
 
 class InvalidArgumentError(CkvdError, ValueError):
-    """An argument that is refused before anything is read or asked.
+    """An argument that is not valid.
 
     Attributes:
         argument: The argument's name as the caller writes it, such as `symbol`.
-        value: What was given.
-        allowed: What may be given, in words.
+        value: The value that was given.
+        allowed: A description of the valid values.
     """
 
     def __init__(self, argument: str, value: object, allowed: str) -> None:
@@ -54,11 +53,11 @@ class InvalidArgumentError(CkvdError, ValueError):
 
 
 class InvalidSymbolError(InvalidArgumentError):
-    """A symbol that is not written like one, or that the exchange says it does not have."""
+    """A symbol that is not well-formed, or that the exchange does not list."""
 
 
 class InvalidIntervalError(InvalidArgumentError):
-    """An interval that Binance does not have, or does not have on this market."""
+    """An interval that Binance does not offer, or not on this market."""
 
 
 class InvalidMarketError(InvalidArgumentError):
@@ -66,15 +65,15 @@ class InvalidMarketError(InvalidArgumentError):
 
 
 class InvalidTimeError(InvalidArgumentError):
-    """A start or end that is no time, or a range that ends before it starts."""
+    """A start or end that is not a time, or a range that ends before it starts."""
 
 
 class SettingsError(CkvdError, ValueError):
-    """A setting whose value can't be used.
+    """A setting that does not exist, or whose value is not valid.
 
     Attributes:
         setting: The setting's name, such as `timeout` (environment: `CKVD_TIMEOUT`).
-        value: What was given.
+        value: The value that was given.
     """
 
     def __init__(self, setting: str, value: object, allowed: str) -> None:
@@ -86,11 +85,11 @@ class SettingsError(CkvdError, ValueError):
 
 
 class CacheError(CkvdError):
-    """A day file or the cache folder that can't be read or written.
+    """A day file or the cache folder can't be read or written.
 
     Attributes:
         path: The file or folder.
-        damaged: Whether that is its own fault, and not that of a process which is short of memory or open files.
+        damaged: Whether the file itself is invalid; False where the process is out of memory or file descriptors.
     """
 
     def __init__(self, message: str, path: str, *, damaged: bool = True) -> None:
@@ -100,10 +99,10 @@ class CacheError(CkvdError):
 
 
 class OfflineError(CkvdError):
-    """Days that are not in the cache were wanted while the network is switched off.
+    """Days are missing from the cache while the library is offline.
 
     Attributes:
-        days: The days that are lacking.
+        days: The missing days (UTC).
     """
 
     def __init__(self, message: str, days: Sequence[date] = ()) -> None:
@@ -112,11 +111,11 @@ class OfflineError(CkvdError):
 
 
 class ProviderError(CkvdError):
-    """The exchange or its archive answered with something other than bars.
+    """A request to the exchange or its archive failed, or its answer is not valid.
 
     Attributes:
-        url: What was asked.
-        status: The HTTP status, or None where no answer came.
+        url: The URL of the request.
+        status: The HTTP status of the answer, or None where there is none.
     """
 
     def __init__(self, message: str, *, url: str = "", status: int | None = None) -> None:
@@ -126,11 +125,11 @@ class ProviderError(CkvdError):
 
 
 class RateLimitError(ProviderError):
-    """The exchange asks to wait (HTTP 429) or has banned this address for a while (HTTP 418).
+    """The exchange limits this client's rate (HTTP 429), or has banned its IP address for a time (HTTP 418).
 
     Attributes:
-        retry_after: Seconds to wait, as the exchange said.
-        until: The moment (UTC) before which nothing should be asked again.
+        retry_after: The seconds to wait.
+        until: The moment (UTC) before which no request should be sent.
     """
 
     def __init__(
@@ -142,10 +141,10 @@ class RateLimitError(ProviderError):
 
 
 class ProviderUnavailableError(ProviderError):
-    """The exchange can't be reached, or refuses this address.
+    """The exchange can't be reached, or refuses requests from this address.
 
     Attributes:
-        days: The days that could not be had, where days were asked for.
+        days: The days (UTC) that could not be fetched; empty if the request was not for days.
     """
 
     def __init__(self, message: str, *, url: str = "", status: int | None = None, days: Sequence[date] = ()) -> None:
@@ -154,11 +153,11 @@ class ProviderUnavailableError(ProviderError):
 
 
 class ChecksumError(ProviderError):
-    """An archive whose SHA-256 is not the published one.
+    """An archive file's SHA-256 is not the published one.
 
     Attributes:
         expected: The published SHA-256, 64 hex digits.
-        actual: The SHA-256 of what was received.
+        actual: The SHA-256 of the file received, 64 hex digits.
     """
 
     def __init__(self, message: str, *, url: str, expected: str, actual: str) -> None:
@@ -168,4 +167,4 @@ class ChecksumError(ProviderError):
 
 
 class MalformedDataError(ProviderError):
-    """What a source sent can't be read as the bars that were asked for."""
+    """A source's answer can't be parsed as, or validated against, what was requested."""

@@ -1,7 +1,7 @@
-"""Looking after the cache: is every day file what it says, and is it still what Binance publishes?
+"""Maintenance of the cache: whether day files are intact and still what Binance publishes, and fetching them again.
 
-Binance replaces archives, and a day may have come from REST before its archive was there. `verify` looks and
-changes no day; `refresh` fetches such days again and says which bars changed.
+Binance replaces archives, and a day may have come from REST before its archive was there. `verify` changes no day
+file; `refresh` fetches such days again and reports which bars changed.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from ckvd_sql.errors import CacheError, CkvdError
 from ckvd_sql.fetch.jobs import Job
-from ckvd_sql.fetch.session import Fetcher, outcome
-from ckvd_sql.market.bars import NO_BARS, opens
-from ckvd_sql.market.series import Month, moment_of
-from ckvd_sql.sources.concurrency import together
+from ckvd_sql.market.bars import open_times
+from ckvd_sql.market.periods import Month, moment_of
+from ckvd_sql.market.provenance import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,19 +23,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ckvd_sql.cache.dayfile import DayFile
-    from ckvd_sql.market.series import Period, Series
+    from ckvd_sql.market.periods import Period
+    from ckvd_sql.market.series import Series
     from ckvd_sql.scan.resolver import Resolver
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is to be said of a day file.
+    """The result of verifying a day file.
 
     Attributes:
         series: The series.
         day: The UTC day.
-        problem: In words; empty where all is well.
-        stale: Whether the file is sound, and yet the archive has something else or newer.
+        problem: What is wrong, in words; empty where nothing is.
+        stale: Whether the file is intact, but the archive has something else or newer.
     """
 
     series: Series
@@ -47,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """A day that was fetched again, and the open times of the bars that are different now."""
+    """A day that was fetched again, the open times of the bars that changed, and why it failed if it did."""
 
     series: Series
     day: date
@@ -59,12 +59,12 @@ def verify(resolver: Resolver, *, remote: bool = False) -> Iterator[Finding]:
     """A finding for every day file, in order.
 
     Args:
-        resolver: Whose cache it is.
-        remote: Also ask the archive for its present checksums.
+        resolver: The resolver over the cache.
+        remote: Also ask the archive for the checksums that it publishes now.
 
     Raises:
         ProviderError: The archive can't be asked.
-        OfflineError: It must not be.
+        OfflineError: The network is switched off.
     """
     store = resolver.store
     for series in store.series():
@@ -87,11 +87,11 @@ def verify(resolver: Resolver, *, remote: bool = False) -> Iterator[Finding]:
 
 
 def refresh(resolver: Resolver) -> Iterator[Refreshed]:
-    """Fetch again the days that are damaged, that the archive has replaced, and that it had not yet.
+    """Fetch again the days that are damaged, that the archive has replaced, or that came from REST and are in it now.
 
     Raises:
         ProviderError: The archive can't be asked.
-        OfflineError: It must not be.
+        OfflineError: The network is switched off.
     """
     stale: defaultdict[tuple[Series, Period], list[date]] = defaultdict(list)
     store = resolver.store
@@ -103,10 +103,8 @@ def refresh(resolver: Resolver) -> Iterator[Refreshed]:
     for (series, period), days in stale.items():
         before = {day: _bars(resolver, series, day) for day in days}
         monthly = isinstance(period, Month)
-        job = Job(series, Month.of(days[0]), archived=tuple(days), monthly=monthly, fresh=True)
         try:
-            with Fetcher(resolver.settings, store, resolver.settings.clock(), (job.month,)) as fetcher:
-                got = outcome(fetcher.start(job))
+            got = resolver.refetch(Job(series, Month.of(days[0]), archived=tuple(days), monthly=monthly, fresh=True))
         except CkvdError as error:
             yield from (Refreshed(series, day, error=error) for day in days)
         else:
@@ -117,44 +115,37 @@ def _bars(resolver: Resolver, series: Series, day: date) -> pa.RecordBatch:
     try:
         return resolver.store.read(series, day)
     except (CacheError, FileNotFoundError):
-        return NO_BARS
+        return series.no_rows
 
 
 def _changed(before: pa.RecordBatch, after: pa.RecordBatch) -> tuple[datetime, ...]:
-    """The open times of bars that one has and the other has not, or has otherwise."""
-    old = dict(zip(opens(before).tolist(), before.to_pylist(), strict=True))
-    new = dict(zip(opens(after).tolist(), after.to_pylist(), strict=True))
+    """The open times of the bars that differ, or that only one of them has."""
+    old = dict(zip(open_times(before).tolist(), before.to_pylist(), strict=True))
+    new = dict(zip(open_times(after).tolist(), after.to_pylist(), strict=True))
     return tuple(
         moment_of(instant) for instant in sorted(old.keys() | new.keys()) if old.get(instant) != new.get(instant)
     )
 
 
 def _period(file: DayFile) -> Period:
-    """What the archive covered that a day came from; for a day from REST, the day."""
+    """The period of the archive that a day came from, or, for a day from REST, of the one that would have it."""
     month = Month.of(file.day)
-    coarse_rest = file.provenance.source == "rest" and file.series.interval.coarse
-    return month if coarse_rest or file.provenance.url.endswith(file.series.archive_path(month)) else file.day
+    from_rest = file.provenance.source is Source.REST and file.series.interval.multi_day
+    return month if from_rest or file.provenance.url.endswith(file.series.archive_path(month)) else file.day
 
 
 def _outdated(resolver: Resolver, series: Series, files: list[DayFile]) -> dict[date, str]:
-    """What is to be said of the days whose archive is not the one they came from."""
+    """What is wrong with the days whose archive is not the one they came from."""
     by_period: defaultdict[Period, list[DayFile]] = defaultdict(list)
     for file in files:
         by_period[_period(file)].append(file)
-    with Fetcher(resolver.settings, resolver.store, resolver.settings.clock(), ()) as fetcher:
-        published = fetcher.call(lambda: _published(fetcher, series, list(by_period)))
-    said = {}
+    published = resolver.published_checksums(series, list(by_period))
+    problems = {}
     for period, of_period in by_period.items():
-        now = published[period]
+        checksum = published[period]
         for file in of_period:
-            if file.provenance.source == "rest" and now is not None:
-                said[file.day] = f"came from REST, and the archive has {period} now"
-            elif file.provenance.source == "vision" and now not in {None, file.provenance.sha256}:
-                said[file.day] = f"the archive has replaced {period}: SHA-256 is {now[:12]}… now" if now else ""
-    return said
-
-
-async def _published(fetcher: Fetcher, series: Series, periods: list[Period]) -> dict[Period, str | None]:
-    """The SHA-256 that the archive states now for each period; None where it has no file."""
-    found = await together(fetcher.vision.published(series, period) for period in periods)
-    return dict(zip(periods, found, strict=True))
+            if checksum is not None and file.provenance.source is Source.REST:
+                problems[file.day] = f"came from REST, and the archive has {period} now"
+            elif checksum is not None and checksum != file.provenance.sha256:
+                problems[file.day] = f"the archive has replaced {period}: its SHA-256 is now {checksum[:12]}…"
+    return problems

@@ -1,7 +1,7 @@
-"""Settings: where things are, and how hard to try.
+"""Settings: the cache folder, the sources' URLs, timeouts and limits, converted and validated.
 
 A setting comes from an argument, else from the environment (`CKVD_` and its name in capitals), else from the
-default here. This module knows no client and no cache; it only says where they are.
+default here. Knows neither cache nor sources.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from urllib.parse import urlsplit
 import environ
 
 from ckvd_sql.errors import SettingsError
-from ckvd_sql.market.series import Market, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.series import Market
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_TRUTH = {
+_BOOLEANS = {
     "1": True,
     "true": True,
     "yes": True,
@@ -34,12 +35,12 @@ _TRUTH = {
 }
 
 
-# No query, fragment, blank or control character: what follows the host is a path.
+# No query, fragment, blank or control character: paths are appended to the URL.
 _WEB_URL = re.compile(r"https?://[^\s?#\x00-\x20\x7f]+")
 
 
-def _truth(value: Any) -> bool:
-    return _TRUTH[str(value).strip().lower()]
+def _boolean(value: Any) -> bool:
+    return _BOOLEANS[str(value).strip().lower()]
 
 
 def _folder(value: Any) -> Path:
@@ -57,11 +58,11 @@ def _web_url(value: Any) -> str:
 
 def _any_url(value: Any) -> str:
     url = str(value)
-    scheme, mark, rest = url.partition("://")
+    scheme, separator, rest = url.partition("://")
     if scheme in {"http", "https"}:
         return _web_url(url)
-    if mark:
-        from fsspec.registry import known_implementations  # noqa: PLC0415 (a mirror or a bucket; rare, and not free)
+    if separator:
+        from fsspec.registry import known_implementations  # noqa: PLC0415 (slow, and needed for other schemes alone)
 
         if scheme not in known_implementations or not rest:
             raise ValueError(value)
@@ -87,9 +88,9 @@ def _count(low: int, high: int) -> Callable[[Any], int]:
     return convert
 
 
-def _one_of(*words: str) -> Callable[[Any], str]:
+def _one_of(*choices: str) -> Callable[[Any], str]:
     def convert(value: Any) -> str:
-        if value not in words:
+        if value not in choices:
             raise ValueError(value)
         return str(value)
 
@@ -101,7 +102,7 @@ def _instant(value: Any) -> int | None:
 
 
 def _setting(name: str, default: Any, convert: Callable[[Any], Any], allowed: str) -> Any:
-    """An attribute of `Settings` whose refusal names the setting and says what is allowed."""
+    """An attribute of `Settings`, whose error names the setting and the values that are allowed."""
 
     def converter(value: Any) -> Any:
         try:
@@ -114,23 +115,24 @@ def _setting(name: str, default: Any, convert: Callable[[Any], Any], allowed: st
 
 @environ.config(prefix="CKVD", frozen=True)
 class Settings:
-    """All settings, checked and converted.
+    """All settings, converted and validated.
 
-    `Settings.load` makes one; called by its name the class takes what it is given, and looks at no environment.
+    Use `Settings.load`. The class itself converts its arguments too, but does not read the environment.
 
     Attributes:
         cache_dir: The folder of the day files.
-        vision_url: The archive: any fsspec URL (https, a folder, s3://...) below which `data/` begins.
-        spot_url: REST host of the spot market. The default is Binance's keyless host for market data.
-        um_url: REST host of USDT-margined futures.
-        cm_url: REST host of coin-margined futures.
-        checksum: What to do with an archive whose published checksum is wrong and whose days REST can't serve:
-            `strict` raises `ChecksumError`, `warn` uses them and says so in the day's metadata.
-        offline: Ask nothing of the network, whatever the query.
-        concurrency: Requests under way at once, per query.
-        timeout: Seconds that a connection may stay silent; a whole request may take ten times as long.
-        retries: How often a failed request is tried again.
-        now: A fixed clock (microseconds since the epoch) for replays and tests; None is the real one.
+        vision_url: The archive: an fsspec URL (https, a folder, s3://...) that contains `data/`.
+        spot_url: The REST host of the spot market. The default is Binance's host for market data, without API keys.
+        um_url: The REST host of USDT-margined futures.
+        cm_url: The REST host of coin-margined futures.
+        checksum: What to do with an archive file whose published checksum is wrong and whose days REST can't serve:
+            `strict` raises `ChecksumError`, `warn` uses it and records that in the metadata of its days.
+        offline: Whether to use the cache alone, without network access.
+        concurrency: The most concurrent requests of a query, 1 to 64.
+        timeout: Seconds that a connection may stay silent, above 0 and at most 3600; a whole request may take ten
+            times as long.
+        retries: How often a failed request is retried, 0 to 10.
+        now: A fixed time (µs since the epoch) for replays and tests; None for the real time.
     """
 
     cache_dir: Path = _setting("cache_dir", "~/.cache/ckvd", _folder, "a folder")
@@ -141,7 +143,7 @@ class Settings:
     um_url: str = _setting("um_url", "https://fapi.binance.com", _web_url, "an http or https URL")
     cm_url: str = _setting("cm_url", "https://dapi.binance.com", _web_url, "an http or https URL")
     checksum: str = _setting("checksum", "strict", _one_of("strict", "warn"), "'strict' or 'warn'")
-    offline: bool = _setting("offline", "0", _truth, "1 or 0")
+    offline: bool = _setting("offline", "0", _boolean, "1 or 0")
     concurrency: int = _setting("concurrency", 8, _count(1, 64), "a whole number from 1 to 64")
     timeout: float = _setting("timeout", 30.0, _seconds, "seconds, above 0 and at most 3600")
     retries: int = _setting("retries", 3, _count(0, 10), "a whole number from 0 to 10")
@@ -149,9 +151,13 @@ class Settings:
 
     @classmethod
     def load(cls, **arguments: Any) -> Settings:
-        """Settings from arguments, then the environment, then the defaults. Raises `SettingsError`.
+        """Settings from arguments, else the environment, else the defaults.
 
-        An argument of None counts as not given.
+        Args:
+            **arguments: The attributes by name, as text or as values of their types; None is as if not given.
+
+        Raises:
+            SettingsError: A setting does not exist, or its value is not valid.
         """
         names = [field.name for field in cls.__attrs_attrs__]  # type: ignore[attr-defined]
         for name, value in arguments.items():
@@ -162,13 +168,13 @@ class Settings:
 
     @property
     def patience(self) -> float:
-        """Seconds that one request may take in all, however much it drips."""
+        """The seconds that one request may take as a whole, even while it still receives data."""
         return 10 * self.timeout
 
     def clock(self) -> int:
-        """Now, in microseconds since the epoch."""
+        """The current or fixed time, µs since the epoch."""
         return time.time_ns() // 1000 if self.now is None else self.now
 
     def rest_url(self, market: Market) -> str:
-        """The REST host of a market."""
+        """The URL of a market's REST host, without a slash at the end."""
         return {Market.SPOT: self.spot_url, Market.UM: self.um_url, Market.CM: self.cm_url}[market]

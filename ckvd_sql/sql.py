@@ -1,8 +1,8 @@
-"""The face towards DuckDB: `connect` and `register` put the SQL names on a connection.
+"""The SQL interface: `connect` and `register` create the SQL names on a DuckDB connection.
 
 A call such as `ckvd_klines(...)` is a table macro over `query(<function>(<arguments as JSON>))`. DuckDB folds the
-function while it binds: it checks the arguments, makes a lazy dataset and returns the text of a SELECT over it.
-So EXPLAIN and CREATE VIEW read and ask nothing, and the optimizer pushes filters and columns into the scan.
+function while it binds: it validates the arguments, makes a lazy dataset and returns the text of a SELECT over it.
+So EXPLAIN and CREATE VIEW neither read nor fetch, and the optimizer pushes filters and columns into the scan.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import duckdb
 from duckdb.func import FunctionNullHandling
 
 from ckvd_sql.errors import CkvdError
+from ckvd_sql.market.parse import parse_market
 from ckvd_sql.market.query import parse_query
-from ckvd_sql.market.series import parse_market
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
+from ckvd_sql.tables.cache import cache_dataset, cache_days_dataset
 from ckvd_sql.tables.klines import klines_dataset
-from ckvd_sql.tables.reports import cache_dataset, cache_days_dataset, gaps_dataset, plan_dataset, symbols_dataset
+from ckvd_sql.tables.reports import gaps_dataset, plan_dataset, symbols_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from ckvd_sql.market.query import Query
 
-#: How many calls with different arguments are kept bound. One is needed only from bind to execution.
+#: How many relations of different calls are held. One is needed only from bind to execution.
 _KEPT_RELATIONS = 1024
 
 _ARGUMENTS = "symbol, interval, \"start\", \"end\" := 'now', market := 'spot', include_open := false"
@@ -53,7 +54,7 @@ _NAMES = (
     ("VIEW", "ckvd_cache_days", "", ""),
 )
 
-_GONE = "the connection that ckvd_sql was registered on is gone; call ckvd_sql.register on this one"
+_CLOSED = "the connection that ckvd_sql was registered on is closed; call ckvd_sql.register on this one"
 
 _numbers = itertools.count(1)
 _registered: weakref.WeakKeyDictionary[DuckDBPyConnection, _Registration] = weakref.WeakKeyDictionary()
@@ -75,16 +76,18 @@ def connect(database: str | Path = ":memory:", *, read_only: bool = False, **set
     """
     checked = Settings.load(**settings)
     con = duckdb.connect(database, read_only=read_only)
-    con.execute("SET enable_progress_bar = false")  # it can't know how far a fetch is, and writes even into pipes
+    con.execute(
+        "SET enable_progress_bar = false"
+    )  # it does not know the progress of a fetch, and writes even into pipes
     _register(con, checked)
     return con
 
 
 def register(con: DuckDBPyConnection | None = None, **settings: Any) -> DuckDBPyConnection:
-    """Put the SQL names on a connection, by default on the one that `duckdb.sql` uses; returns it.
+    """Create the SQL names on a connection, by default on the one that `duckdb.sql` uses; returns it.
 
     Registering again replaces the settings. In a file database the names are temporary, so nothing is written into
-    the file, and each cursor has to be registered for itself; cursors of an in-memory database see them at once.
+    the file, and each cursor has to be registered itself; cursors of an in-memory database see them at once.
 
     Raises:
         SettingsError: A setting can't be used.
@@ -92,7 +95,7 @@ def register(con: DuckDBPyConnection | None = None, **settings: Any) -> DuckDBPy
     checked = Settings.load(**settings)
     if con is None:
         con = duckdb.default_connection()
-        _kept.add(con)  # the module makes this object anew whenever nobody holds it
+        _kept.add(con)  # the module makes a new object whenever there is no reference to the last one
     _register(con, checked)
     return con
 
@@ -108,7 +111,7 @@ def _register(con: DuckDBPyConnection, settings: Settings) -> None:
 
 
 def _can_share(con: DuckDBPyConnection) -> bool:
-    """Whether the names may go into the database: into one in memory, where no other connection has put them."""
+    """Whether the names may be created in the database: one in memory, where no other connection has created them."""
     in_memory = "SELECT path IS NULL AND NOT readonly FROM duckdb_databases() WHERE database_name = current_database()"
     taken = "SELECT count(*) > 0 FROM duckdb_functions() WHERE function_name = 'ckvd_klines'"
     rows = con.cursor().execute(f"SELECT ({in_memory}) AND NOT ({taken})").fetchall()
@@ -117,7 +120,7 @@ def _can_share(con: DuckDBPyConnection) -> bool:
 
 @atexit.register
 def _close_all() -> None:
-    """Close what is still open when the process ends: DuckDB complains of functions that outlive it."""
+    """Close what is still open when the process ends: DuckDB reports functions that outlive it as leaks."""
     for con in list(_registered):
         con.close()
 
@@ -125,24 +128,24 @@ def _close_all() -> None:
 def _binder(registration: weakref.ref[_Registration]) -> Callable[[str, str], str]:
     """The function that DuckDB calls while binding.
 
-    DuckDB frees it with the connection that it was created on, though cursors may go on calling it; so it is held
-    here for as long as the process lives, and holds nothing itself.
+    DuckDB frees it with the connection that it was created on, although cursors may still call it. So a reference is
+    held here for as long as the process lives, and the function itself refers only weakly to anything.
     """
 
     def bind(name: str, arguments: str) -> str:
         alive = registration()
         if alive is None:
-            raise CkvdError(_GONE)
+            raise CkvdError(_CLOSED)
         return alive.bind(name, arguments)
 
     return bind
 
 
 class _Registration:
-    """What one connection has been given: a resolver, and a function that turns arguments into SQL text."""
+    """The resolver of one connection, and the function that turns the arguments of a call into SQL text."""
 
     def __init__(self, con: DuckDBPyConnection, settings: Settings, *, shared: bool) -> None:
-        # Weakly: a connection must be free to close, and take its database's lock along.
+        # A weak reference: the user's connection must be free to close, which releases its database's lock.
         self._con = weakref.ref(con)
         self._resolver = Resolver(settings)
         self._bound: OrderedDict[str, tuple[duckdb.DuckDBPyRelation, str]] = OrderedDict()
@@ -166,12 +169,12 @@ class _Registration:
             table = "TABLE " if kind == "MACRO" else ""
             call = f"query({self.function}('{name}', {arguments}))"
             text = f"{kind} {name}{parameters} AS {table}FROM {call}"
-            if self.shared:  # seen by this database's cursors
+            if self.shared:  # visible to this database's cursors
                 con.execute(f"CREATE OR REPLACE {text}")
-            con.execute(f"CREATE OR REPLACE TEMP {text}")  # seen by this connection, whatever database it uses
+            con.execute(f"CREATE OR REPLACE TEMP {text}")  # visible to this connection, whatever database it uses
 
     def bind(self, name: str, arguments: str) -> str:
-        """The text of a SELECT that reads what a name gives for these arguments; DuckDB calls it while binding."""
+        """The text of a SELECT over the dataset of a call; DuckDB calls it while binding."""
         key = f"{name} {arguments}"
         with self._lock:
             bound = self._bound.pop(key, None) or self._bind(name, json.loads(arguments))
@@ -181,10 +184,10 @@ class _Registration:
         return bound[1]
 
     def _bind(self, name: str, given: dict[str, Any]) -> tuple[duckdb.DuckDBPyRelation, str]:
-        """A relation over what the name gives, and its SQL text, which can be read for as long as it lives."""
+        """A relation over the dataset of a call, and its SQL text, which is valid for as long as the relation lives."""
         con = self._con()
         if con is None:
-            raise CkvdError(_GONE)
+            raise CkvdError(_CLOSED)
         dataset = self._dataset(name, given)
         with con.cursor() as cursor:  # a connection can't bind while it binds, and a cursor serves one thread
             relation = cursor.from_arrow(dataset)
@@ -199,13 +202,13 @@ class _Registration:
         if name == "ckvd_symbols":
             return symbols_dataset(resolver, parse_market(given["market"]))
 
-        def ask() -> Query:
+        def make_query() -> Query:
             return parse_query(**given, now=resolver.settings.clock())
 
-        ask()  # what is wrong with the arguments is said now, before any I/O
-        made: dict[str, Callable[[Resolver, Callable[[], Query]], ds.Dataset]] = {
+        make_query()  # invalid arguments raise now, before any I/O
+        datasets: dict[str, Callable[[Resolver, Callable[[], Query]], ds.Dataset]] = {
             "ckvd_klines": klines_dataset,
             "ckvd_plan": plan_dataset,
             "ckvd_gaps": gaps_dataset,
         }
-        return made[name](resolver, ask)
+        return datasets[name](resolver, make_query)

@@ -9,7 +9,7 @@ import pytest
 
 import ckvd_sql
 from ckvd_sql import CryptoKlineVisionData
-from ckvd_sql.market.series import parse_time
+from ckvd_sql.market.parse import parse_time
 from ckvd_sql.sandbox import Sandbox, market_bars
 from tests.support.bars import Bar, bars, series
 from tests.support.stand_in import StandIn

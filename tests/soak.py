@@ -27,9 +27,9 @@ os.environ["CKVD_EXAMPLES"] = "12"  # a round; read where the tests are imported
 from hypothesis import seed as seeded
 from hypothesis.errors import HypothesisWarning
 
-from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
-from ckvd_sql.market.series import DAY
+from ckvd_sql.market.periods import DAY
+from ckvd_sql.market.provenance import Provenance, Source
 from ckvd_sql.sandbox import Fault, Sandbox
 from tests import test_disk_and_neighbours as disk
 from tests import test_fuzz as fuzz
@@ -148,7 +148,7 @@ class Soak:
         with tempfile.TemporaryDirectory() as folder:
             store = DayStore(Path(folder))
             day = disk.whole_day(disk.HOURS, disk.ON)
-            store.write(disk.HOURS, disk.ON, day, Provenance("rest", "http://127.0.0.1", "", 0))
+            store.write(disk.HOURS, disk.ON, day, Provenance(Source.REST, "http://127.0.0.1", "", 0))
             path = store.path(disk.HOURS, disk.ON)
             places = list(range(path.stat().st_size))
             look = functools.partial(store.verify, disk.HOURS)

@@ -16,11 +16,13 @@ import pytest
 from pyarrow import ipc
 
 from ckvd_sql.cache.arrowfile import body_hash
-from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import BAR_SCHEMA, NO_BARS
-from ckvd_sql.market.series import HOUR, INTERVALS, Market, Series, day_start, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import HOUR, day_start
+from ckvd_sql.market.provenance import GapCheck, Provenance, Source
+from ckvd_sql.market.series import INTERVALS, Market, Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 SERIES = Series(Market.SPOT, "BTCUSDT", INTERVALS["1h"])
 DATE = date(2024, 6, 1)
 FETCHED = parse_time("2024-06-02T05:00:00.123456", "time")
-ORIGIN = Provenance("vision", "https://archive.example/x.zip", "ab" * 32, FETCHED, "verified", "confirmed")
+ORIGIN = Provenance(
+    Source.VISION, "https://archive.example/x.zip", "ab" * 32, FETCHED, verified=True, gaps=GapCheck.CONFIRMED
+)
 
 
 def bars_of(day: date, rows: int = 24) -> pa.RecordBatch:
@@ -71,7 +75,7 @@ def test_a_day_comes_back_bit_for_bit(store: DayStore, path: Path) -> None:
 def test_a_day_without_a_bar_comes_back_too(store: DayStore) -> None:
     store.write(SERIES, DATE, NO_BARS, ORIGIN)
     assert store.read(SERIES, DATE).equals(NO_BARS)
-    assert not store.knows(SERIES)
+    assert not store.has_rows(SERIES)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,7 @@ def test_a_day_file_is_a_plain_uncompressed_arrow_file(store: DayStore, path: Pa
 def test_a_day_file_says_where_it_came_from(store: DayStore, path: Path) -> None:
     found = store.describe(SERIES, DATE)
     assert found.provenance == ORIGIN
-    assert (found.rows, found.size, found.path) == (24, path.stat().st_size, path)
+    assert (found.rows, found.stamp.size, found.path) == (24, path.stat().st_size, path)
 
 
 def test_a_day_file_states_its_series_its_date_and_the_hash_of_its_bars(path: Path) -> None:
@@ -272,7 +276,7 @@ def test_writers_of_the_same_day_do_not_disturb_each_other_or_their_readers(stor
     def work() -> None:
         for number in range(60):
             try:
-                store.write(SERIES, DATE, BARS, Provenance("rest", "u" * (number % 7 * 1000), "", FETCHED))
+                store.write(SERIES, DATE, BARS, Provenance(Source.REST, "u" * (number % 7 * 1000), "", FETCHED))
                 if not store.read(SERIES, DATE).equals(BARS):
                     errors["other bars"] += 1
             except Exception as error:  # noqa: BLE001 (whatever it is)
@@ -320,17 +324,17 @@ def test_a_damaged_file_is_set_aside_and_its_place_is_free(store: DayStore, path
 
 
 def test_a_damaged_day_is_no_sign_of_a_symbol_and_no_error(store: DayStore, path: Path) -> None:
-    assert store.knows(SERIES)
+    assert store.has_rows(SERIES)
     replace(path, b"damaged")
-    assert not store.knows(SERIES)
+    assert not store.has_rows(SERIES)
 
 
 def test_a_listing_is_remembered_to_the_microsecond(store: DayStore) -> None:
-    assert store.listed(SERIES) is None
-    store.remember_listed(SERIES, FETCHED)
-    assert store.listed(SERIES) == FETCHED
+    assert store.first_open(SERIES) is None
+    store.remember_first_open(SERIES, FETCHED)
+    assert store.first_open(SERIES) == FETCHED
     (store.folder(SERIES) / ".listed").write_bytes(b"\xff\0damaged")
-    assert store.listed(SERIES) is None
+    assert store.first_open(SERIES) is None
 
 
 def test_the_series_on_disk_are_known_by_their_folders(store: DayStore) -> None:
@@ -358,7 +362,9 @@ def test_a_day_cut_out_of_a_month_is_written_as_if_it_stood_alone(store: DayStor
 
 def test_days_written_together_are_each_there_with_their_own_origin(store: DayStore) -> None:
     days = [date(2024, 6, 30), date(2024, 7, 1), date(2024, 7, 2)]
-    origins = [Provenance("vision", f"https://archive.example/{day}", "ab" * 32, FETCHED, "verified") for day in days]
+    origins = [
+        Provenance(Source.VISION, f"https://archive.example/{day}", "ab" * 32, FETCHED, verified=True) for day in days
+    ]
     bars = [bars_of(day, rows) for day, rows in zip(days, (24, 0, 7), strict=True)]
     store.write_days(SERIES, dict(zip(days, zip(bars, origins, strict=True), strict=True)))
     assert [store.verify(SERIES, day).provenance for day in days] == origins

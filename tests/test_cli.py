@@ -29,7 +29,7 @@ from ckvd_sql.cache.store import DayStore
 from ckvd_sql.cli.main import main
 from ckvd_sql.cli.sqltext import find_queries
 from ckvd_sql.cli.terminal import human_size
-from ckvd_sql.market.series import parse_time
+from ckvd_sql.market.parse import parse_time
 from ckvd_sql.sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:
@@ -429,7 +429,7 @@ def test_ctrl_c_ends_a_slow_fetch_and_leaves_the_cache_sound(
 ) -> None:
     exchange.add(Fault(path=r"2024-0[56].*\.zip$", kind="latency", seconds=PATIENCE))
     status, said = interrupt(shell, *words)
-    assert (status, said) == (130, "interrupted; what was fetched is kept, the same command goes on from there\n")
+    assert (status, said) == (130, "interrupted; fetched days are cached, and the same command continues from there\n")
     store = DayStore(shell.cache)
     kept = [(series, day) for series in store.series() for day in store.days(series)]
     assert kept
@@ -566,7 +566,7 @@ def test_the_version_is_the_installed_one(shell: Shell) -> None:
 
 def test_cache_verify_finds_a_damaged_value_and_refresh_mends_it(shell: Shell) -> None:
     shell.run("fetch", "BTCUSDT", "--start", "2024-06-01", "--end", "2024-06-04")
-    assert "3 days read, 0 not as they should be" in shell.out("cache", "verify")
+    assert "3 days read, 0 with problems" in shell.out("cache", "verify")
     file = shell.cached()[1]
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
@@ -575,7 +575,7 @@ def test_cache_verify_finds_a_damaged_value_and_refresh_mends_it(shell: Shell) -
     assert found.returncode == 1
     assert f"BTCUSDT 1h (spot) {file.stem}: " in found.stdout.decode()
     assert f"{file.stem}: 1 bars changed" in shell.out("cache", "refresh")
-    assert "3 days read, 0 not as they should be" in shell.out("cache", "verify", "--remote")
+    assert "3 days read, 0 with problems" in shell.out("cache", "verify", "--remote")
 
 
 def test_cache_verify_remote_needs_the_network(shell: Shell) -> None:

@@ -36,13 +36,16 @@ from pyarrow import ipc, parquet
 
 import ckvd_sql
 from ckvd_sql import CacheError, CryptoKlineVisionData, Settings, maintenance
-from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
-from ckvd_sql.market.bars import BAR_SCHEMA, read_rest
-from ckvd_sql.market.series import DAY, INTERVALS, Market, Series, day_start, days_between, parse_time
+from ckvd_sql.market.bars import BAR_SCHEMA
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import DAY, day_start, days_between
+from ckvd_sql.market.provenance import Provenance, Source
+from ckvd_sql.market.series import INTERVALS, Market, Series
 from ckvd_sql.sandbox import Sandbox, market_bars
 from ckvd_sql.sandbox.faults import fault_from
 from ckvd_sql.scan.resolver import Resolver
+from ckvd_sql.sources.parse import read_rest
 from tests.support.bars import bars, read
 
 if TYPE_CHECKING:
@@ -294,7 +297,7 @@ def on_mount(commands: str, folder: Path) -> tuple[str, ...]:
 
 
 def is_unkept(warning: str) -> bool:
-    return "not kept" in warning
+    return "not stored" in warning
 
 
 def closes(found: list[Bar]) -> list[list[Any]]:
@@ -611,7 +614,7 @@ class TestEveryByteOfADayFile:
     @pytest.fixture
     def place(self, tmp_path: Path) -> tuple[DayStore, Path]:
         store = DayStore(tmp_path)
-        store.write(HOURS, ON, whole_day(HOURS, ON), Provenance("vision", "http://127.0.0.1", "0" * 64, 0))
+        store.write(HOURS, ON, whole_day(HOURS, ON), Provenance(Source.VISION, "http://127.0.0.1", "0" * 64, 0))
         return store, store.path(HOURS, ON)
 
     def test_cut_anywhere_it_is_refused(self, place: tuple[DayStore, Path]) -> None:
@@ -640,7 +643,7 @@ class TestEveryByteOfADayFile:
 
     def test_flipped_anywhere_in_a_day_of_minutes_it_is_found_by_verify(self, tmp_path: Path) -> None:
         store = DayStore(tmp_path)
-        store.write(MINUTES, ON, whole_day(MINUTES, ON), Provenance("rest", "http://127.0.0.1", "", 0))
+        store.write(MINUTES, ON, whole_day(MINUTES, ON), Provenance(Source.REST, "http://127.0.0.1", "", 0))
         path = store.path(MINUTES, ON)
         chance = random.Random(3)  # noqa: S311 (a fixed choice)
         places = chance.sample(range(path.stat().st_size), 400)
@@ -832,7 +835,7 @@ class TestACrowd:
         def write() -> None:
             try:
                 for _ in range(25):
-                    store.write(MINUTES, ON, day, Provenance("rest", "http://127.0.0.1", "", 0))
+                    store.write(MINUTES, ON, day, Provenance(Source.REST, "http://127.0.0.1", "", 0))
                     assert store.read(MINUTES, ON).equals(day)
             except Exception as error:  # noqa: BLE001 (told below)
                 failed.append(error)

@@ -27,12 +27,15 @@ from pyarrow import ipc
 
 import ckvd_sql
 from ckvd_sql import CkvdError, Settings, errors
-from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
-from ckvd_sql.market.bars import BAR_SCHEMA, opens, read_archive, read_bars, read_rest
+from ckvd_sql.market.bars import BAR_SCHEMA, open_times
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import DAY, Month, day_start
+from ckvd_sql.market.provenance import Provenance, Source
 from ckvd_sql.market.query import parse_query
-from ckvd_sql.market.series import DAY, INTERVALS, Market, Month, Series, day_start, parse_time
+from ckvd_sql.market.series import INTERVALS, Market, Series
 from ckvd_sql.sandbox import market_bars
+from ckvd_sql.sources.parse import read_archive, read_bars, read_rest
 from tests.support.bars import csv_text, zipped
 from tests.support.examples import thorough, tries
 
@@ -161,7 +164,7 @@ def rows_with_strange_cells(draw: st.DrawFn) -> list[list[Any]]:
 def assert_sound(bars: pa.RecordBatch) -> None:
     """What comes out of a parser is bars: sorted, each once, every value there and finite."""
     assert bars.schema.equals(BAR_SCHEMA)
-    times = opens(bars)
+    times = open_times(bars)
     assert (times[1:] > times[:-1]).all()
     bars.validate(full=True)
     for row in bars.to_pylist():
@@ -263,7 +266,7 @@ class TestRestAnswers:
 
 
 def provenance() -> Provenance:
-    return Provenance("vision", URL, "0" * 64, NOW)
+    return Provenance(Source.VISION, URL, "0" * 64, NOW)
 
 
 @functools.cache
@@ -437,14 +440,14 @@ class TestArguments:
             query = parse_query("BTCUSDT", interval, start, end, now=NOW)
         except CkvdError:
             return
-        days = query.span.days(query.interval)
+        days = query.interval.days_in(query.span)
         assert next(iter(days), None) is None or query.span.start < query.span.end
 
     @pytest.mark.parametrize("start", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0001-01-01"])
     def test_a_time_at_the_calendars_edge_names_days_or_is_refused(self, start: str) -> None:
         with contextlib.suppress(CkvdError):
             query = parse_query("BTCUSDT", "1mo", start, "now", now=NOW)
-            list(query.span.days(query.interval))
+            list(query.interval.days_in(query.span))
 
     @fuzz
     @given(

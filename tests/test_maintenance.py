@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ckvd_sql.maintenance import refresh, verify
-from ckvd_sql.market.series import Month
+from ckvd_sql.market.periods import Month
 from ckvd_sql.sandbox import Fault, Sandbox
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings

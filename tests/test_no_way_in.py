@@ -33,11 +33,12 @@ import ckvd_sql
 from ckvd_sql import CkvdError, CryptoKlineVisionData, MalformedDataError, ProviderUnavailableError
 from ckvd_sql.cli.sqltext import find_queries
 from ckvd_sql.errors import InvalidArgumentError, InvalidSymbolError, SettingsError
-from ckvd_sql.market.bars import read_archive
-from ckvd_sql.market.series import Market, Series, parse_interval, parse_symbol
+from ckvd_sql.market.parse import parse_interval, parse_symbol
+from ckvd_sql.market.series import Market, Series
 from ckvd_sql.sandbox import Fault, Sandbox
 from ckvd_sql.sandbox.anomalies import MEMBERS, spoiled
 from ckvd_sql.settings import Settings
+from ckvd_sql.sources.parse import read_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

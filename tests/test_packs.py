@@ -18,11 +18,13 @@ from filelock import FileLock
 
 import ckvd_sql
 from ckvd_sql.cache import directory
-from ckvd_sql.cache.dayfile import Provenance
+from ckvd_sql.cache.files import FileStamp
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import BAR_SCHEMA
-from ckvd_sql.market.series import DAY, HOUR, INTERVALS, Market, Series, day_start, days_between
+from ckvd_sql.market.periods import DAY, HOUR, day_start, days_between
+from ckvd_sql.market.provenance import Provenance, Source
+from ckvd_sql.market.series import INTERVALS, Market, Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -58,11 +60,11 @@ def expected(series: Series, days: Iterable[date], salts: dict[date, int] | None
 
 def write(store: DayStore, series: Series, days: Iterable[date], salt: int = 0) -> None:
     for day in days:
-        store.write(series, day, bars_of(series, day, salt), Provenance("rest", "https://api.example", "", 0))
+        store.write(series, day, bars_of(series, day, salt), Provenance(Source.REST, "https://api.example", "", 0))
 
 
 def read(store: DayStore, series: Series, first: date, last: date) -> pa.Table:
-    found = store.snapshot(series).stretch(first, last)
+    found = store.snapshot(series).read_range(first, last)
     return pa.Table.from_batches(found, schema=BAR_SCHEMA).combine_chunks()
 
 
@@ -78,7 +80,7 @@ def store(tmp_path: Path) -> DayStore:
 @pytest.fixture
 def packed(store: DayStore, monkeypatch: pytest.MonkeyPatch) -> DayStore:
     """A store with a year of 1h in a pack, and a look that is kept without waiting for the folder to settle."""
-    monkeypatch.setattr(directory, "_SETTLED", 0)
+    monkeypatch.setattr(directory, "_CLOCK_TICK", 0)
     write(store, HOURS, YEAR)
     for _ in range(2):
         read(DayStore(store.root), HOURS, YEAR[0], YEAR[-1])
@@ -102,8 +104,8 @@ def test_what_was_read_once_is_packed_by_year_or_month_and_reads_the_same(
 def test_a_pack_is_one_mapped_batch_and_a_part_of_it_is_a_slice(packed: DayStore) -> None:
     before = pa.total_allocated_bytes()
     snapshot = packed.snapshot(HOURS)
-    (whole,) = snapshot.stretch(YEAR[0], YEAR[-1])
-    (part,) = snapshot.stretch(MARCH[0], MARCH[-1])
+    (whole,) = snapshot.read_range(YEAR[0], YEAR[-1])
+    (part,) = snapshot.read_range(MARCH[0], MARCH[-1])
     assert pa.total_allocated_bytes() - before < whole.nbytes / 10
     assert whole.num_rows == expected(HOURS, YEAR).num_rows
     assert part.equals(expected(HOURS, MARCH).to_batches()[0])
@@ -112,7 +114,7 @@ def test_a_pack_is_one_mapped_batch_and_a_part_of_it_is_a_slice(packed: DayStore
 
 def test_days_without_a_bar_can_be_packed(store: DayStore) -> None:
     for day in MARCH:
-        store.write(HOURS, day, bars_of(HOURS, day).slice(0, 0), Provenance("rest", "https://api.example", "", 0))
+        store.write(HOURS, day, bars_of(HOURS, day).slice(0, 0), Provenance(Source.REST, "https://api.example", "", 0))
     for _ in range(2):
         assert read(DayStore(store.root), HOURS, MARCH[0], MARCH[-1]).num_rows == 0
         assert packs(store, HOURS) == ["2023.pack"]
@@ -149,8 +151,10 @@ def test_one_day_beside_the_pack_is_read_from_its_file(store: DayStore, others: 
         for day in [*others, YEAR[150]]:
             assert snapshot.read(day).equals(bars_of(HOURS, day))
         days = sorted(YEAR[100:200] + others)
-        assert pa.Table.from_batches(snapshot.stretch(YEAR[0], YEAR[-1])).combine_chunks().equals(expected(HOURS, days))
-    assert snapshot.stretch(others[0], others[-1])[0].num_rows == expected(HOURS, others).num_rows
+        assert (
+            pa.Table.from_batches(snapshot.read_range(YEAR[0], YEAR[-1])).combine_chunks().equals(expected(HOURS, days))
+        )
+    assert snapshot.read_range(others[0], others[-1])[0].num_rows == expected(HOURS, others).num_rows
 
 
 def test_a_day_cut_by_a_filter_is_there_beside_the_pack(store: DayStore) -> None:
@@ -171,7 +175,7 @@ def test_many_days_that_come_later_make_a_new_pack(store: DayStore) -> None:
     days = YEAR[:60] + YEAR[100:200] + YEAR[250:]
     for _ in range(2):
         assert read(DayStore(store.root), HOURS, YEAR[0], YEAR[-1]).equals(expected(HOURS, days))
-    (pack,) = DayStore(store.root).snapshot(HOURS).stretch(YEAR[0], YEAR[-1])
+    (pack,) = DayStore(store.root).snapshot(HOURS).read_range(YEAR[0], YEAR[-1])
     assert pack.num_rows == expected(HOURS, days).num_rows
 
 
@@ -315,7 +319,7 @@ def test_the_inventory_is_kept_and_follows_the_files(packed: DayStore) -> None:
     assert describe_all(packed) == sorted(rows.items())
     assert (packed.folder(HOURS) / ".packs" / "inventory").is_file()
     packed.path(HOURS, YEAR[3]).unlink()
-    provenance = Provenance("vision", "https://archive.example/x.zip", "ab" * 32, 0, "verified")
+    provenance = Provenance(Source.VISION, "https://archive.example/x.zip", "ab" * 32, 0, verified=True)
     packed.write(HOURS, YEAR[4], bars_of(HOURS, YEAR[4]).slice(0, 7), provenance)
     rows |= {YEAR[4]: 7}
     del rows[YEAR[3]]
@@ -336,7 +340,7 @@ def test_the_inventory_says_what_each_file_says(packed: DayStore) -> None:
         (
             file.day,
             file.rows,
-            file.size,
+            file.stamp.size,
             file.provenance.source,
             file.provenance.url,
             str(file.path),
@@ -433,7 +437,7 @@ def test_a_reader_waits_for_nobody_who_writes_packs(store: DayStore) -> None:
 def test_inode_numbers_may_be_of_any_size() -> None:
     for inode in (0, 1, 2**63 - 1, 2**63, 2**64 - 1):
         status = os.stat_result((0, inode, 0, 0, 0, 0, 5, 0, 7, 0))
-        assert -(2**63) <= directory.stamp_of(status)[2] < 2**63
+        assert -(2**63) <= FileStamp.of(status).inode < 2**63
 
 
 def test_a_packed_bar_that_closes_after_now_is_left_out(store: DayStore) -> None:
@@ -445,7 +449,7 @@ def test_a_packed_bar_that_closes_after_now_is_left_out(store: DayStore) -> None
         HOURS,
         YEAR[40],
         pa.concat_batches([late.slice(0, 12), pa.RecordBatch.from_pylist([row], BAR_SCHEMA)]),
-        Provenance("rest", "https://api.example", "", 0),
+        Provenance(Source.REST, "https://api.example", "", 0),
     )
     now = f"{YEAR[40]}T13:00:00"
     with ckvd_sql.connect(cache_dir=store.root, offline=True, now=now) as con:

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 import ckvd_sql
 from ckvd_sql.cache.store import DayStore
-from ckvd_sql.market.series import DAY, HOUR, SECOND, Series, day_of, day_start, days_between, moment_of, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import DAY, HOUR, SECOND, day_of, day_start, days_between, moment_of
 from ckvd_sql.sandbox import Fault, Sandbox, market_bars
 from tests.support.bars import Bar, bars, read, series
 from tests.support.examples import thorough, tries
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from datetime import date
 
     from duckdb import DuckDBPyConnection
+
+    from ckvd_sql.market.series import Series
 
 EXAMPLES = tries(20)
 
@@ -205,7 +208,7 @@ class TestTheRowsThroughSql:
     def test_are_the_same_warm_as_cold(self, exchange: Sandbox, place: Place, data: st.DataObject) -> None:
         calendar = data.draw(calendars(place))
         start, end = data.draw(ranges(place))
-        end = min(end, parse_time("2024-06-01" if place.series.interval.coarse else "2024-06-15", "end"))
+        end = min(end, parse_time("2024-06-01" if place.series.interval.multi_day else "2024-06-15", "end"))
         start = min(start, end)
         with fresh(exchange) as (connect, root):
             prepare(exchange, connect, root, place, calendar)
@@ -213,7 +216,7 @@ class TestTheRowsThroughSql:
             exchange.forget()
             assert read_unsorted(connect(), place.call(start, end)) == cold
             assert exchange.requests == ()
-            if not place.series.interval.coarse or end <= CLOCK:
+            if not place.series.interval.multi_day or end <= CLOCK:
                 assert read_unsorted(connect(offline=True), place.call(start, end)) == cold
             assert cold == between(place, start, end)
 

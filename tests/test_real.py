@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import ckvd_sql
-from ckvd_sql.market.series import DAY, HOUR, Month, day_of, day_start, moment_of
+from ckvd_sql.market.periods import DAY, HOUR, Month, day_of, day_start, moment_of
 from tests.support.bars import Bar, Row, bars, csv_rows, csv_text, read, series
 from tests.support.stand_in import ROUTES, StandIn
 

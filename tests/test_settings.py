@@ -9,7 +9,8 @@ import pytest
 
 import ckvd_sql
 from ckvd_sql import CryptoKlineVisionData, Settings, SettingsError
-from ckvd_sql.market.series import Market, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.series import Market
 
 #: Each setting: a value as text for the environment, what it becomes, another as an argument, what that becomes.
 VALUES: dict[str, tuple[str, Any, Any, Any]] = {

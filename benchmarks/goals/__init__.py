@@ -1,28 +1,30 @@
-"""The goals, one module a group: each function measures one item of the table and gives an `Outcome`."""
+"""The goals, a module for each group of them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from benchmarks.goals.cache_views import CACHE_VIEWS
+from benchmarks.goals.cold import COLD_FETCH, FIRST_ROWS
+from benchmarks.goals.growth import GROWTH
+from benchmarks.goals.many_files import MANY_DAYS, MANY_SYMBOLS
+from benchmarks.goals.memory import SCAN_MEMORY
+from benchmarks.goals.polars_frame import POLARS_FRAME
+from benchmarks.goals.startup import STARTUP
+from benchmarks.goals.warm import WARM_LONG_RANGE, WARM_SHORT_RANGE
 
-from benchmarks.goals import download, frames, fresh, growth, inventory, live, memory, startup
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from benchmarks.bench import Bench
-    from benchmarks.outcome import Outcome
-
-#: What measures which item. `growth` has no number in the table: it draws cost against size.
-GOALS: dict[str, Callable[[Bench], Outcome]] = {
-    "1": live.two_years,
-    "2": live.small_ranges,
-    "3": fresh.nine_years,
-    "4": fresh.many_symbols,
-    "5": download.year,
-    "6": download.first_rows,
-    "7": memory.seconds,
-    "8": inventory.cache_views,
-    "9": frames.legacy,
-    "10": startup.imports,
-    "growth": growth.cost_against_size,
+#: By name, in the order in which they are measured and reported.
+GOALS = {
+    goal.name: goal
+    for goal in (
+        WARM_LONG_RANGE,
+        WARM_SHORT_RANGE,
+        MANY_DAYS,
+        MANY_SYMBOLS,
+        COLD_FETCH,
+        FIRST_ROWS,
+        SCAN_MEMORY,
+        CACHE_VIEWS,
+        POLARS_FRAME,
+        STARTUP,
+        GROWTH,
+    )
 }

@@ -1,30 +1,37 @@
-"""Item 10: getting going."""
+"""Import and connection in a fresh process, beside the imports that they can't do without."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from benchmarks.contenders import Worker
-from benchmarks.outcome import Check, Outcome, Row
+from benchmarks.goal import Goal
+from benchmarks.results import Check, Measurement
 from benchmarks.timing import median, ratio
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
+    from benchmarks.results import GoalResult
+
+_NAMES = {"product": "import ckvd_sql; connect()", "dependencies": "import duckdb, pyarrow, polars"}
 
 
-def imports(bench: Bench) -> Outcome:
-    """Item 10: `import ckvd_sql` and `connect()` in a fresh process, beside the imports it can't do without."""
-    outcome = Outcome("10", "import ckvd_sql and connect(), fresh process")
-    times: dict[str, list[float]] = {"product": [], "parts": []}
-    for turn in range(bench.rounds(11, 3) + 1):
+def _startup(bench: Bench, result: GoalResult) -> None:
+    result.setup = "fresh process"
+    times: dict[str, list[float]] = {what: [] for what in _NAMES}
+    for turn in range(bench.turns(11, 3) + 1):
         for what, seconds in times.items():
             with Worker("startup", {"what": what}) as worker:
                 pass
             if turn:
                 seconds.append(worker.ready)
-    names = {"product": "import ckvd_sql; connect()", "parts": "import duckdb, pyarrow, polars"}
     for what, seconds in times.items():
-        others = ratio(seconds, times["product"])
-        outcome.rows.append(Row("fresh process", names[what], median(seconds) * 1000, "ms", others, len(seconds)))
-    outcome.checks.append(Check("of the imports' time", ratio(times["product"], times["parts"]), 1.5))
-    return outcome
+        relative = ratio(seconds, times["product"])
+        result.measurements.append(
+            Measurement("fresh process", _NAMES[what], median(seconds) * 1000, "ms", relative, len(seconds))
+        )
+    share = ratio(times["product"], times["dependencies"])
+    result.checks.append(Check("time relative to the imports of its dependencies", share, 1.5))
+
+
+STARTUP = Goal("startup", "import ckvd_sql and connect()", _startup)

@@ -1,4 +1,4 @@
-"""The contenders, each a program that takes requests on standard input and answers with what they cost.
+"""The contenders, each a program that reads requests on standard input and writes what they cost.
 
-Some run in an environment of their own, so nothing here imports more than its contender and the standard library.
+Some run in an environment of their own, so a module imports only its contender and the standard library.
 """

@@ -1,6 +1,6 @@
-"""The package binance-vision, which gives a pandas frame of the zips it downloads. Configuration: `url`, `concurrency`.
+"""The package binance-vision, which returns a pandas frame of the zips that it downloads.
 
-It takes whole months from monthly archives; for daily ones it is told that its klines have no others.
+Configuration: `url`, `concurrency`, and `monthly`, without which its monthly archives are disabled.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def make(config: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
             max_workers=config["concurrency"],
         )
         if got.failed or got.missing:
-            raise ValueError(f"it failed: {got.failed[:1]}, {got.missing[:1]}")
+            raise ValueError(f"failed: {got.failed[:1]}, missing: {got.missing[:1]}")
         return [[len(got.data), got.data["volume"].sum(), got.data["high"].max()]]
 
     return answer

@@ -1,7 +1,7 @@
-"""The package binance-bulk-downloader, which unpacks zips into a folder. Configuration: `url`.
+"""The package binance-bulk-downloader, which unpacks zips into a folder. Configuration: `url`, `period`.
 
-It lists a bucket first, which the sandbox has not; the list is handed to it. It checks no checksum, and the
-number of its threads is its own.
+It is given the list of files, because the sandbox has no bucket to list. It verifies no checksum and sets its own
+number of threads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def make(config: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
-    """A function that downloads zips and gives the number of bytes that they unpack to."""
+    """A function that downloads zips and returns the number of bytes that they unpack to."""
     from binance_bulk_downloader.downloader import BinanceBulkDownloader  # noqa: PLC0415 (not part of the download)
 
     def answer(request: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""chDB, ClickHouse in the process, over the day files. Configuration: `day_files`."""
+"""chDB (ClickHouse as a library) over the day files. Configuration: `day_files`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STATEMENTS = {
 
 def make(config: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
     """A session, and a function that runs statements in it."""
-    from chdb.session import Session  # noqa: PLC0415 (what it costs to import is measured)
+    from chdb.session import Session  # noqa: PLC0415 (the import is measured)
 
     session = Session()
 
@@ -34,7 +34,7 @@ def make(config: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
         if not request.get("whole"):
             bars += f" WHERE open_time >= toDateTime64('{request['start']} 00:00:00', 6, 'UTC')"
             bars += f" AND open_time < toDateTime64('{request['end']} 00:00:00', 6, 'UTC')"
-        text = session.query(_STATEMENTS[request["work"]].format(bars=bars), "JSONCompact").data()
+        text = session.query(_STATEMENTS[request["task"]].format(bars=bars), "JSONCompact").data()
         return json.loads(text)["data"]
 
     return answer

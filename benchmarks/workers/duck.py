@@ -1,6 +1,6 @@
-"""Everything that is DuckDB: ckvd_sql, native tables in memory and in a file, Parquet, a stock pyarrow dataset.
+"""The contenders within DuckDB: ckvd_sql, native tables in memory and in a file, Parquet, a stock pyarrow dataset.
 
-They get the same statements; what differs is the text behind FROM. Configuration: `kind`, and the paths it needs.
+Their statements differ only in what follows FROM. Configuration: `kind`, and the paths or settings that it needs.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-#: The statements. `{bars}` is what the contender reads.
+#: By task. `{bars}` stands for what the contender reads.
 STATEMENTS = {
     "total": "SELECT count(*), sum(volume), max(high) FROM {bars}",
     "daily": (
         "SELECT open_time::DATE AS day, arg_min(open, open_time), max(high), min(low), "
         "arg_max(close, open_time), sum(volume) FROM {bars} GROUP BY day ORDER BY day"
     ),
-    # Without the time zone database, which takes longer than all the rest of the statement above.
+    # Without the time zone database, which takes longer than the rest of the statement above.
     "daily by number": (
         "SELECT epoch_us(open_time) // 86400000000 AS day, arg_min(open, open_time), max(high), min(low), "
         "arg_max(close, open_time), sum(volume) FROM {bars} GROUP BY day ORDER BY day"
@@ -48,7 +48,7 @@ def make(config: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
 def _open(config: dict[str, Any]) -> DuckDBPyConnection:
     kind = config["kind"]
     if kind == "ckvd":
-        import ckvd_sql  # noqa: PLC0415 (what it costs to import is measured)
+        import ckvd_sql  # noqa: PLC0415 (the import is measured)
 
         return ckvd_sql.connect(**config["settings"])
     import duckdb  # noqa: PLC0415 (likewise)
@@ -68,14 +68,14 @@ def _open(config: dict[str, Any]) -> DuckDBPyConnection:
 
 
 def _answer(con: DuckDBPyConnection, config: dict[str, Any], request: dict[str, Any]) -> Any:
-    """Run one statement to its end.
+    """Run one statement to its end; with `first`, up to its first batch.
 
-    Rows go to Arrow, with `rows` the number of them; a reader lets them go batch by batch, `first` after the first.
+    The rows of `rows` go to Arrow, all at once or (with `stream`) batch by batch, and their number is returned.
     """
     relation = _relation(config, request)
     names = {name: request.get(name, "") for name in ("interval", "start", "end")}
     symbol = (request.get("symbols") or [""])[0]
-    statement = STATEMENTS[request["work"]].format(bars=relation, symbol=symbol, **names)
+    statement = STATEMENTS[request["task"]].format(bars=relation, symbol=symbol, **names)
     if limit := request.get("limit"):
         statement += f" LIMIT {limit}"
     if request.get("stream"):
@@ -84,7 +84,7 @@ def _answer(con: DuckDBPyConnection, config: dict[str, Any], request: dict[str, 
     if request.get("first"):
         with con.sql(statement).to_arrow_reader(2048) as reader:
             return reader.read_next_batch().num_rows
-    if request["work"] == "rows":
+    if request["task"] == "rows":
         return con.sql(statement).to_arrow_table().num_rows
     return con.execute(statement).fetchall()
 

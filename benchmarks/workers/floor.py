@@ -1,4 +1,7 @@
-"""The floor of a download: parallel HTTP, SHA-256 and inflate, nothing kept. Configuration: `url`, `concurrency`."""
+"""The lower bound of a download: parallel HTTP, SHA-256 and inflate, storing nothing.
+
+Configuration: `url`, `concurrency`.
+"""
 
 from __future__ import annotations
 
@@ -17,27 +20,27 @@ if TYPE_CHECKING:
 
 
 def make(config: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
-    """A function that downloads zips and gives the number of bytes that they unpack to."""
-    import aiohttp  # noqa: PLC0415 (as the product's own import, not part of the download)
+    """A function that downloads zips and returns the number of bytes that they unpack to."""
+    import aiohttp  # noqa: PLC0415 (not part of the download)
 
-    async def all_of(paths: list[str]) -> int:
+    async def download(paths: list[str]) -> int:
         slots = asyncio.Semaphore(config["concurrency"])
         connector = aiohttp.TCPConnector(limit=config["concurrency"])
         async with aiohttp.ClientSession(config["url"], connector=connector) as session:
             return sum(await asyncio.gather(*(_one(session, slots, path) for path in paths)))
 
-    return lambda request: asyncio.run(all_of(request["paths"]))
+    return lambda request: asyncio.run(download(request["paths"]))
 
 
 async def _one(session: aiohttp.ClientSession, slots: asyncio.Semaphore, path: str) -> int:
-    async with slots, session.get(f"/{path}.CHECKSUM") as answer:
-        said = await answer.text()
-    async with slots, session.get(f"/{path}") as answer:
-        body = await answer.read()
-    return await asyncio.to_thread(_inflated, body, said.split()[0])
+    async with slots, session.get(f"/{path}.CHECKSUM") as response:
+        checksum = (await response.text()).split()[0]
+    async with slots, session.get(f"/{path}") as response:
+        body = await response.read()
+    return await asyncio.to_thread(_inflated_size, body, checksum)
 
 
-def _inflated(body: bytes, expected: str) -> int:
+def _inflated_size(body: bytes, expected: str) -> int:
     if hashlib.sha256(body).hexdigest() != expected:
         raise ValueError("the checksum is wrong")
     with zipfile.ZipFile(io.BytesIO(body)) as archive:

@@ -1,4 +1,4 @@
-"""The product's own face towards Python, `get_data`. Configuration: `settings`."""
+"""ckvd_sql's Python interface, `get_data`. Configuration: `settings`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def make(config: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
-    """A client, and a function that asks it for a polars frame."""
-    from ckvd_sql import CryptoKlineVisionData  # noqa: PLC0415 (what it costs to import is measured)
+    """A client, and a function that gets a polars frame from it."""
+    from ckvd_sql import CryptoKlineVisionData  # noqa: PLC0415 (the import is measured)
 
     client = CryptoKlineVisionData(**config["settings"])
 

@@ -1,7 +1,6 @@
-"""crypto-kline-vision-data's cached `get_data(return_polars=True)`. It has an environment of its own.
+"""crypto-kline-vision-data: `get_data(return_polars=True)` from a cache that its own function filled, offline.
 
-Its cache is filled by its own function, from Parquet; it is then read with no network to go to. Configuration:
-`cache`, `parquet`, `symbol`.
+Configuration: `cache`, `parquet`, `symbol`, `interval`.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from benchmarks.workers.loop import serve
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_NOWHERE = "http://127.0.0.1:9"
+_UNREACHABLE = "http://127.0.0.1:9"
 
 
 def make(config: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
-    """A client over a filled cache, and a function that asks it for a polars frame."""
-    os.environ.update(dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), _NOWHERE))
+    """A client over a filled cache, and a function that gets a polars frame from it."""
+    os.environ.update(dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), _UNREACHABLE))
     from ckvd import CryptoKlineVisionData, DataProvider, Interval, MarketType  # noqa: PLC0415 (measured)
 
     client = CryptoKlineVisionData(DataProvider.BINANCE, MarketType.SPOT, cache_dir=Path(config["cache"]))
@@ -40,7 +39,7 @@ def make(config: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
 
 
 def _fill(client: Any, config: dict[str, Any], intervals: Any) -> None:
-    import polars as pl  # noqa: PLC0415 (needed only once)
+    import polars as pl  # noqa: PLC0415 (needed once)
 
     bars = pl.read_parquet(f"{config['parquet']}/*.parquet").drop("symbol")
     frame = bars.with_columns(pl.col("open_time", "close_time").dt.cast_time_unit("ns")).rename(

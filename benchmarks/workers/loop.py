@@ -1,6 +1,6 @@
-"""The loop of every worker: a request a line in, its times and its answer a line out.
+"""The loop of every worker: reads a request a line, and writes its times and its answer in a line, both as JSON.
 
-{"repeat": 5, ...}  runs the request five times; {"batch": [...]} runs several; {"quit": true} ends.
+`{"batch": [...]}` runs several requests. The end of the input ends the worker.
 """
 
 from __future__ import annotations
@@ -16,41 +16,42 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-Answer = Any
-Handler = "Callable[[dict[str, Any]], Answer]"
+    #: Runs a request and returns its answer.
+    Handler = Callable[[dict[str, Any]], Any]
 
 
-def serve(make: Callable[[dict[str, Any]], Callable[[dict[str, Any]], Answer]], packages: Sequence[str]) -> None:
-    """Make a contender out of the configuration in the first argument, and answer requests until the input ends.
+def serve(make: Callable[[dict[str, Any]], Handler], packages: Sequence[str]) -> None:
+    """Make a contender from the configuration in the first argument, and run requests until the input ends.
 
-    What the contender prints goes to standard error, so that it can't be taken for an answer.
+    What the contender prints goes to standard error, so that it does not mix with the replies.
+
+    Args:
+        make: Makes the contender's handler from the configuration.
+        packages: The packages whose versions to report.
     """
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
-    def say(message: dict[str, Any]) -> None:
+    def reply(message: dict[str, Any]) -> None:
         out.write(json.dumps(message, default=str) + "\n")
         out.flush()
 
     began = time.perf_counter()
     try:
         handler = make(json.loads(sys.argv[1]))
-    except Exception as error:  # noqa: BLE001 (whatever it is, the reader is told)
-        say({"error": _told(error)})
+    except Exception as error:  # noqa: BLE001 (any error is reported)
+        reply({"error": _text(error)})
         return
-    say({"ready": time.perf_counter() - began, "versions": _versions(packages)})
+    reply({"ready": time.perf_counter() - began, "versions": _versions(packages)})
     for line in sys.stdin:
-        request = json.loads(line)
-        if request.get("quit"):
-            break
         try:
-            say(_run(handler, request))
+            reply(_run(handler, json.loads(line)))
         except Exception as error:  # noqa: BLE001 (likewise)
-            say({"error": _told(error)})
+            reply({"error": _text(error)})
 
 
-def _run(handler: Callable[[dict[str, Any]], Answer], request: dict[str, Any]) -> dict[str, Any]:
-    requests = request.get("batch") or [request] * request.get("repeat", 1)
+def _run(handler: Handler, request: dict[str, Any]) -> dict[str, Any]:
+    requests = request.get("batch") or [request]
     before = resource.getrusage(resource.RUSAGE_SELF)
     seconds, answer = [], None
     for one in requests:
@@ -62,7 +63,7 @@ def _run(handler: Callable[[dict[str, Any]], Answer], request: dict[str, Any]) -
     return {"seconds": seconds, "cpu": cpu, "answer": answer}
 
 
-def _told(error: Exception) -> str:
+def _text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 

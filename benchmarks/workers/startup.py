@@ -1,4 +1,4 @@
-"""What it takes to get going: imports, and `connect()`. Configuration: `what`, `product` or `parts`."""
+"""Import and connection. Configuration: `what`, either `product` or `dependencies`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def make(config: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
-    """Import what is asked; the time until the worker is ready is what it took."""
+    """Import what is configured; the measured time is the one until the worker is ready."""
     if config["what"] == "product":
         import ckvd_sql  # noqa: PLC0415 (measured)
 

@@ -1,8 +1,9 @@
-"""Bars in a file: an Arrow IPC file of one record batch, with metadata and a seal.
+"""Rows in a file: an uncompressed Arrow IPC file of one record batch, with metadata and a seal.
 
-It is not compressed, so that a mapped file is its batch without a copy. Arrow believes whatever a file's head and
-foot say and crashes on some damage; the seal, which stands in the metadata, covers both, all but the values, and is
-looked at before Arrow reads schema and bars. What the metadata means is not known here.
+Not compressed, so that a mapped file is its batch without a copy. Arrow trusts whatever the head and foot of a file
+say, and crashes on some damage. The seal is a checksum, stored in the metadata, over all bytes but the values; it is
+compared before Arrow parses schema or rows. What the metadata means is not known here. Every column must be eight bytes
+a row and have no nulls.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pyarrow import ipc
 
-from ckvd_sql.cache.directory import opened, stamp_of
-from ckvd_sql.market.bars import BAR_SCHEMA, opens
+from ckvd_sql.cache.files import FileStamp, open_regular
+from ckvd_sql.market.bars import integers
 
-#: What opening a file that is not as it should be may raise.
+#: What opening a file that is not valid may raise.
 UNREADABLE = (ValueError, KeyError, EOFError, OSError, TypeError, pa.ArrowException)
 
 _MAGIC = b"ARROW1"
@@ -27,85 +28,81 @@ _SEAL = b"seal:"
 _UNSEALED = _SEAL + b"0" * 16
 _STREAM_AT = 8  # the magic and its padding; from here on the file is an IPC stream
 
-_MOST_ROWS = 10 * 86_400  # no file has more bars than this
+_WIDTH = 8  # bytes of a value
+_MOST_ROWS = 10 * 86_400  # no file has more rows than this
 
 _SMALL = 32_768  # bytes; below this, reading a file is cheaper than mapping it
 
 
 @dataclass(frozen=True, slots=True)
-class SealedBars:
-    """What a file holds.
+class ArrowFile:
+    """The content of a file.
 
     Attributes:
-        bars: Its bars.
-        said: Its metadata.
-        stamp: What tells the file from another in its place, as `look.stamp_of`.
-        mapped: Whether the bars' memory is the file's.
+        rows: Its rows.
+        metadata: The metadata of its schema.
+        stamp: What tells the file from another one in its place.
+        mapped: Whether the rows' memory is the file's.
     """
 
-    bars: pa.RecordBatch
-    said: dict[bytes, bytes]
-    stamp: tuple[int, int, int]
+    rows: pa.RecordBatch
+    metadata: dict[bytes, bytes]
+    stamp: FileStamp
     mapped: bool
 
-    @property
-    def size(self) -> int:
-        """The file's size in bytes."""
-        return self.stamp[1]
-
-    def check_values(self) -> None:
-        """Hold the values too against what was written. Raises `ValueError`."""
-        if self.said[b"ckvd.body"].decode() != body_hash(self.bars):
-            raise ValueError("its bars are not those that were written")
-        times = opens(self.bars)
+    def verify_values(self) -> None:
+        """Compare the values with the hash of those that were written. Raises `ValueError`."""
+        if self.metadata[b"ckvd.body"].decode() != body_hash(self.rows):
+            raise ValueError("its values are not those that were written")
+        times = integers(self.rows.column(0))
         if not (times[1:] > times[:-1]).all():
-            raise ValueError("its bars are not in order")
+            raise ValueError("its rows are not in order")
 
 
-def seal(bars: pa.RecordBatch, metadata: dict[str, str]) -> list[bytes]:
-    """The file's content: what stands before the values, the values, what stands behind them."""
-    values = _values(bars)
-    said = metadata | {
-        "ckvd.rows": str(bars.num_rows),
+def encode(rows: pa.RecordBatch, metadata: dict[str, str]) -> list[bytes]:
+    """The content of a file: the bytes before the values, the values, and the bytes after them."""
+    values = _values(rows)
+    sealed = metadata | {
+        "ckvd.rows": str(rows.num_rows),
         "ckvd.body": _hash(values),
         "ckvd.seal": _UNSEALED.decode(),
     }
+    schema = rows.schema.remove_metadata()
     sink = pa.BufferOutputStream()
-    with ipc.new_file(sink, BAR_SCHEMA.with_metadata(said)) as writer:
-        writer.write_batch(_zeros(bars.num_rows))  # head and foot don't depend on the values
-    _, _, head, foot = _taken_apart(sink.getvalue())
-    stated = _seal(head, foot)
-    return [head.replace(_UNSEALED, stated), values, foot.replace(_UNSEALED, stated)]
+    with ipc.new_file(sink, schema.with_metadata(sealed)) as writer:
+        writer.write_batch(_zeros(rows.num_rows, schema))  # head and foot don't depend on the values
+    _, _, head, foot = _split(sink.getvalue())
+    seal = _seal(head, foot)
+    return [head.replace(_UNSEALED, seal), values, foot.replace(_UNSEALED, seal)]
 
 
-def unseal(path: str) -> SealedBars:
-    """What a file holds, if its seal does. Raises `FileNotFoundError`, else one of `UNREADABLE`."""
+def read(path: str, schema: pa.Schema) -> ArrowFile:
+    """A file of rows with this schema, if its seal is right. Raises `FileNotFoundError`, else one of `UNREADABLE`."""
     data, stamp = _content(path)
-    content = pa.py_buffer(data)
-    first, second, head, foot = _taken_apart(content)
+    first, second, head, foot = _split(pa.py_buffer(data))
     at = head.find(_SEAL)
-    stated = head[at : at + len(_UNSEALED)]
-    if at < 0 or stated != _seal(head.replace(stated, _UNSEALED), foot.replace(stated, _UNSEALED)):
+    seal = head[at : at + len(_UNSEALED)]
+    if at < 0 or seal != _seal(head.replace(seal, _UNSEALED), foot.replace(seal, _UNSEALED)):
         raise ValueError("its head or foot is damaged")
-    schema = ipc.read_schema(first)
-    said: dict[bytes, bytes] = schema.metadata or {}
-    if not schema.equals(BAR_SCHEMA):
-        raise ValueError("its columns are not those of bars")
-    if not second.metadata.equals(_layout(int(said[b"ckvd.rows"]))):
-        raise ValueError("its bars are laid out otherwise than it says")
-    return SealedBars(ipc.read_record_batch(second, BAR_SCHEMA), said, stamp, isinstance(data, mmap.mmap))
+    found = ipc.read_schema(first)
+    metadata: dict[bytes, bytes] = found.metadata or {}
+    if not found.equals(schema):
+        raise ValueError("its columns are not the expected ones")
+    if not second.metadata.equals(_layout(int(metadata[b"ckvd.rows"]), len(schema))):
+        raise ValueError("its rows are laid out differently from what its metadata says")
+    return ArrowFile(ipc.read_record_batch(second, schema), metadata, stamp, isinstance(data, mmap.mmap))
 
 
-def body_hash(bars: pa.RecordBatch) -> str:
-    """SHA-256 of the values, column after column; every column is eight bytes a row."""
-    return _hash(_values(bars))
+def body_hash(rows: pa.RecordBatch) -> str:
+    """SHA-256 of the values in hex, column after column."""
+    return _hash(_values(rows))
 
 
-def _values(bars: pa.RecordBatch) -> bytes:
-    """The values, column after column. In one piece, for each step of hashing or writing has threads take turns."""
+def _values(rows: pa.RecordBatch) -> bytes:
+    """The values, column after column. In one piece, because each step of hashing or writing releases the GIL."""
     columns = (
-        memoryview(column.buffers()[1] or b"")[8 * column.offset : 8 * (column.offset + len(column))]
-        for column in bars.columns
+        memoryview(column.buffers()[1] or b"")[_WIDTH * column.offset : _WIDTH * (column.offset + len(column))]
+        for column in rows.columns
     )
     return b"".join(columns)
 
@@ -114,18 +111,18 @@ def _hash(values: bytes) -> str:
     return hashlib.sha256(values).hexdigest()
 
 
-def _content(path: str) -> tuple[bytes | mmap.mmap, tuple[int, int, int]]:
+def _content(path: str) -> tuple[bytes | mmap.mmap, FileStamp]:
     """A file's bytes, mapped, or read where it is so small that mapping costs more; and its stamp."""
-    with opened(path) as (file, status):
+    with open_regular(path) as (file, status):
         size = status.st_size
         data = os.read(file, size) if size <= _SMALL else mmap.mmap(file, size, access=mmap.ACCESS_READ)
     if data[: len(_MAGIC)] != _MAGIC or data[-len(_MAGIC) :] != _MAGIC:
         raise ValueError("it is not a whole Arrow file")
-    return data, stamp_of(status)
+    return data, FileStamp.of(status)
 
 
-def _taken_apart(content: pa.Buffer) -> tuple[ipc.Message, ipc.Message, bytes, bytes]:
-    """A file's two messages, schema and bars, and its bytes before and behind the bars' values."""
+def _split(content: pa.Buffer) -> tuple[ipc.Message, ipc.Message, bytes, bytes]:
+    """A file's two messages, schema and rows, and its bytes before and after the values of the rows."""
     stream = pa.BufferReader(content.slice(_STREAM_AT))
     first, second = ipc.read_message(stream), ipc.read_message(stream)
     end = _STREAM_AT + stream.tell()
@@ -133,21 +130,23 @@ def _taken_apart(content: pa.Buffer) -> tuple[ipc.Message, ipc.Message, bytes, b
 
 
 def _seal(head: bytes, foot: bytes) -> bytes:
-    """The seal over head and foot, in which its own place is empty."""
+    """The seal over head and foot, in which its own place is filled with zeros."""
     return _SEAL + hashlib.blake2b(head + foot, digest_size=8).hexdigest().encode()
 
 
 @functools.lru_cache(maxsize=64)
-def _layout(rows: int) -> pa.Buffer:
-    """The head of a message with this many bars. It says where the values lie, and Arrow trusts it blindly."""
+def _layout(rows: int, columns: int) -> pa.Buffer:
+    """The metadata of a message with this many rows. It says where the values lie, and Arrow does not validate it."""
     if not 0 <= rows <= _MOST_ROWS:
-        raise ValueError(f"it says it has {rows} rows")
-    return pa.py_buffer(ipc.read_message(_zeros(rows).serialize()).metadata.to_pybytes())  # not a slice of all of it
+        raise ValueError(f"its metadata says {rows} rows")
+    schema = pa.schema([(str(number), pa.int64()) for number in range(columns)])  # the layout is any column's
+    message = ipc.read_message(_zeros(rows, schema).serialize())
+    return pa.py_buffer(message.metadata.to_pybytes())  # not a slice, which would hold all of the message
 
 
 @functools.lru_cache(maxsize=4)
-def _zeros(rows: int) -> pa.RecordBatch:
-    """This many bars of which every value is zero, one column's memory being every column's."""
-    values = pa.py_buffer(bytes(8 * rows))
-    columns = [pa.Array.from_buffers(field.type, rows, [None, values]) for field in BAR_SCHEMA]
-    return pa.RecordBatch.from_arrays(columns, schema=BAR_SCHEMA)
+def _zeros(rows: int, schema: pa.Schema) -> pa.RecordBatch:
+    """This many rows of which every value is zero; all columns share one buffer."""
+    values = pa.py_buffer(bytes(_WIDTH * rows))
+    columns = [pa.Array.from_buffers(field.type, rows, [None, values]) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,6 +1,6 @@
-"""A day file: one UTC day of a series, which says of itself what it holds and where that came from.
+"""A day file: the rows of one UTC day of a series, with metadata that says what they are and where they came from.
 
-What does not read back as exactly that day is damaged, and no answer.
+A file that does not read back as exactly the expected day is damaged, and is never used as an answer.
 """
 
 from __future__ import annotations
@@ -10,67 +10,56 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckvd_sql.cache.arrowfile import UNREADABLE, SealedBars, seal, unseal
+from ckvd_sql.cache import arrowfile
+from ckvd_sql.cache.arrowfile import UNREADABLE
 from ckvd_sql.errors import CacheError
-from ckvd_sql.market.bars import opens
-from ckvd_sql.market.series import DAY, day_start, moment_of, parse_time
+from ckvd_sql.market.bars import open_times
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import DAY, day_start, moment_of
+from ckvd_sql.market.provenance import GapCheck, Provenance, Source
 
 if TYPE_CHECKING:
     from datetime import date
 
     import pyarrow as pa
 
+    from ckvd_sql.cache.arrowfile import ArrowFile
+    from ckvd_sql.cache.files import FileStamp
     from ckvd_sql.market.series import Series
 
 FORMAT = "1"
 
-#: A process is short of something; the file may well be sound.
-_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+#: The process is short of open files or memory; the day file may well be valid.
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where a day's bars came from.
-
-    Attributes:
-        source: `vision` or `rest`.
-        url: What was asked.
-        sha256: The archive's SHA-256 in hex; empty for REST.
-        fetched_at: When, in microseconds since the epoch.
-        checksum: `verified`, or `unverified` where the user let a wrong one pass; empty for REST.
-        gaps: What REST said of the bars that an archived day lacks: `confirmed`, or `unconfirmed` where it could
-            not say; empty where none lack, and for REST.
-    """
-
-    source: str
-    url: str
-    sha256: str
-    fetched_at: int
-    checksum: str = ""
-    gaps: str = ""
+_VERIFIED = {"": None, "verified": True, "unverified": False}
 
 
 @dataclass(frozen=True, slots=True)
 class DayFile:
-    """A day file and what it says of itself; its `stamp` is that of `SealedBars`."""
+    """The metadata of a day file.
+
+    Attributes:
+        series: The series.
+        day: The UTC day.
+        path: The file.
+        rows: How many rows it has.
+        stamp: What tells it from another file in its place.
+        provenance: Where its rows came from.
+    """
 
     series: Series
     day: date
     path: Path
     rows: int
-    stamp: tuple[int, int, int]
+    stamp: FileStamp
     provenance: Provenance
 
-    @property
-    def size(self) -> int:
-        """Its size in bytes."""
-        return self.stamp[1]
 
-
-def encode(series: Series, day: date, bars: pa.RecordBatch, provenance: Provenance) -> list[bytes]:
-    """The content of a day's file, piece by piece."""
-    return seal(
-        bars,
+def encode(series: Series, day: date, rows: pa.RecordBatch, provenance: Provenance) -> list[bytes]:
+    """The content of a day's file, in pieces."""
+    return arrowfile.encode(
+        rows,
         {
             "ckvd.format": FORMAT,
             "ckvd.series": series.key,
@@ -80,58 +69,54 @@ def encode(series: Series, day: date, bars: pa.RecordBatch, provenance: Provenan
             "ckvd.sha256": provenance.sha256,
             "ckvd.fetched_at": moment_of(provenance.fetched_at).isoformat(),
             "ckvd.checksum": provenance.checksum,
-            "ckvd.gaps": provenance.gaps,
+            "ckvd.gaps": provenance.gaps or "",
         },
     )
 
 
-def read(path: str, series: Series, day: date) -> SealedBars:
-    """A day's file.
+def read(path: str, series: Series, day: date) -> ArrowFile:
+    """A day's file, validated as far as it can be without reading its values.
 
     Raises:
-        FileNotFoundError: It is not there.
+        FileNotFoundError: There is none.
         CacheError: It is torn, foreign, damaged or another day's.
     """
     try:
-        found = unseal(path)
-        said = tuple(found.said.get(key, b"").decode() for key in (b"ckvd.format", b"ckvd.series", b"ckvd.date"))
-        wanted = (FORMAT, series.key, str(day))
-        if said != wanted:
-            raise ValueError(f"it says it is {' '.join(said).strip() or 'nothing'}, not {' '.join(wanted)}")
-        times, begin = opens(found.bars), day_start(day)
+        file = arrowfile.read(path, series.schema)
+        found = tuple(file.metadata.get(key, b"").decode() for key in (b"ckvd.format", b"ckvd.series", b"ckvd.date"))
+        expected = (FORMAT, series.key, str(day))
+        if found != expected:
+            raise ValueError(f"its metadata says {' '.join(found).strip() or 'nothing'}, not {' '.join(expected)}")
+        times, begin = open_times(file.rows), day_start(day)
         if len(times) and not begin <= times[0] <= times[-1] < begin + DAY:
             raise ValueError("its bars are of another day")
     except FileNotFoundError:
         raise
     except UNREADABLE as error:
         raise _unusable(path, error) from error
-    return found
+    return file
 
 
 def describe(path: str, series: Series, day: date, *, verify: bool = False) -> DayFile:
-    """What a day's file says of itself; if need be after a look at every byte of it. Raises as `read` does.
-
-    Head and foot are under the seal that every read looks at; to verify is to hold the bars' values against their
-    hash too.
-    """
-    found = read(path, series, day)
+    """The metadata of a day's file; with `verify` also compares its values with their hash. Raises as `read` does."""
+    file = read(path, series, day)
     try:
         if verify:
-            found.check_values()
-        said = {key.decode(): value.decode() for key, value in found.said.items()}
+            file.verify_values()
+        metadata = {key.decode(): value.decode() for key, value in file.metadata.items()}
         provenance = Provenance(
-            said["ckvd.source"],
-            said["ckvd.url"],
-            said["ckvd.sha256"],
-            parse_time(said["ckvd.fetched_at"], "fetched_at"),
-            said["ckvd.checksum"],
-            said["ckvd.gaps"],
+            Source(metadata["ckvd.source"]),
+            metadata["ckvd.url"],
+            metadata["ckvd.sha256"],
+            parse_time(metadata["ckvd.fetched_at"], "fetched_at"),
+            _VERIFIED[metadata["ckvd.checksum"]],
+            GapCheck(metadata["ckvd.gaps"]) if metadata["ckvd.gaps"] else None,
         )
     except UNREADABLE as error:
         raise _unusable(path, error) from error
-    return DayFile(series, day, Path(path), found.bars.num_rows, found.stamp, provenance)
+    return DayFile(series, day, Path(path), file.rows.num_rows, file.stamp, provenance)
 
 
 def _unusable(path: str, error: Exception) -> CacheError:
-    short = isinstance(error, OSError) and error.errno in _SHORT
-    return CacheError(f"day file {path} can't be used: {error}", path, damaged=not short)
+    out_of_resources = isinstance(error, OSError) and error.errno in _OUT_OF_RESOURCES
+    return CacheError(f"day file {path} can't be used: {error}", path, damaged=not out_of_resources)

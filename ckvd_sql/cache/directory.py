@@ -1,150 +1,106 @@
-"""A look at a series' folder: which days have a file, and which file that is.
+"""The listing of a series' folder: which days have a file, and which file that is.
 
-A file comes and goes by a rename, which changes the folder's time; so a look holds for as long as that time stays the
-same, and one `stat` tells. Where every file has been looked at too, the look is kept on disk, for thousands of `stat`
-calls are what a process would begin with otherwise. A file that is changed where it lies, which nobody should do, is
-not seen by that `stat`.
+Files come and go by renames, which change the folder's time. So a listing is valid for as long as that time stays the
+same, which one `stat` tells. A listing with the stamp of every file is also stored on disk, since a new process would
+otherwise begin with thousands of `stat` calls. A file that is changed in place, which the product never does, is not
+detected by that `stat`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import stat
 import time
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ckvd_sql.market.series import EPOCH
+from ckvd_sql.cache.files import FileStamp, changed_at, with_digest, without_digest
+from ckvd_sql.market.periods import day_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+#: The ending of a day file's name.
 SUFFIX = ".arrow"
 
 #: A row a file: day since the epoch, time of change in ns, size in bytes, inode number.
 Stamps = npt.NDArray[np.int64]
 
-#: What is kept begins with a hash of this many bytes over the rest.
-HASHED = 16
-
-_FIELDS = 4
+_FIELDS = 1 + len(FileStamp._fields)
 
 #: ns; a folder that changed more recently may change again within the same tick of a coarse file system's clock.
-_SETTLED = 2_000_000_000
+_CLOCK_TICK = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """The days that a folder had, in order, as days since the epoch, when its time was `changed` (ns).
+class Directory:
+    """The day files of a folder at one moment.
 
-    `stamps` tells their files apart, where each was looked at.
+    Attributes:
+        changed: The folder's time of change, in ns.
+        numbers: The days that have a file, in order, as days since the epoch.
+        stamps: A row a file, in the same order; None where only names were read.
     """
 
     changed: int
     numbers: npt.NDArray[np.int64]
     stamps: Stamps | None = None
 
+    @classmethod
+    def empty(cls) -> Directory:
+        """The listing of a folder that is not there."""
+        return cls(0, np.array([], dtype=np.int64))
+
     def between(self, first: int, last: int) -> slice:
-        """Where the days from `first` to `last`, both included, are among all."""
+        """The positions of the days from `first` to `last`, both included."""
         begin, end = self.numbers.searchsorted((first, last + 1))
         return slice(int(begin), int(end))
 
 
-def number_of(day: date) -> int:
-    """A day as days since the epoch."""
-    return (day - EPOCH).days
+def read_names(folder: str, changed: int) -> Directory:
+    """A listing by names alone, of a folder with this time of change. Raises `OSError`."""
+    numbers = sorted(_day_numbers(os.listdir(folder)))  # noqa: PTH208 (only names are needed)
+    return Directory(changed, np.array(numbers, dtype=np.int64))
 
 
-def date_of(number: int) -> date:
-    """The day, from days since the epoch."""
-    return EPOCH + timedelta(days=number)
+def read_stats(folder: str) -> tuple[Directory, bool]:
+    """A listing with a `stat` of each file, and whether it may be stored. Raises `OSError`.
 
-
-def changed_at(folder: str) -> int:
-    """When something last came into a folder or left it, in ns. Raises `OSError`.
-
-    Copying tools set the time of the content back to that of the original, but not the time at which they did.
+    It may be stored where nothing changed just before or meanwhile.
     """
-    status = os.stat(folder)  # noqa: PTH116 (on the hot path)
-    return max(status.st_mtime_ns, status.st_ctime_ns)
-
-
-def stamp_of(status: os.stat_result) -> tuple[int, int, int]:
-    """What tells a file from another in its place: time of change in ns, size in bytes, inode number, signed."""
-    return status.st_mtime_ns, status.st_size, (status.st_ino + (1 << 63)) % (1 << 64) - (1 << 63)
-
-
-@contextlib.contextmanager
-def opened(path: str) -> Iterator[tuple[int, os.stat_result]]:
-    """A file's descriptor and status; a pipe in its place is not waited for. Raises `OSError`."""
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        status = os.fstat(file)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError("it is no file")
-        yield file, status
-    finally:
-        os.close(file)
-
-
-def whole_file(path: str) -> bytes:
-    """The content of a file. Raises `OSError`."""
-    with opened(path) as (file, status):
-        return os.read(file, status.st_size)
-
-
-def by_names(folder: str, changed: int) -> Look:
-    """A look at the names alone. Raises `OSError`."""
-    return Look(changed, _ordered(_day_numbers(os.listdir(folder))))  # noqa: PTH208 (names are all that is wanted)
-
-
-def by_files(folder: str) -> tuple[Look, bool]:
-    """A look at each file, and whether it may be kept: nothing changed just before or meanwhile. Raises `OSError`."""
     changed, began = changed_at(folder), time.time_ns()
     rows = []
     with os.scandir(folder) as entries:
         for entry in entries:
             for number in _day_numbers([entry.name]):
                 with contextlib.suppress(FileNotFoundError):
-                    rows.append((number, *stamp_of(entry.stat())))
+                    rows.append((number, *FileStamp.of(entry.stat())))
     stamps = np.array(sorted(rows), dtype=np.int64).reshape(-1, _FIELDS)
-    settled = began - changed > _SETTLED and changed_at(folder) == changed
-    return Look(changed, np.ascontiguousarray(stamps[:, 0]), stamps), settled
+    settled = began - changed > _CLOCK_TICK and changed_at(folder) == changed
+    return Directory(changed, np.ascontiguousarray(stamps[:, 0]), stamps), settled
 
 
-def spelled(changed: int, stamps: Stamps, key: str) -> bytes:
-    """A look at each file as bytes to keep, of the series with this key."""
-    content = np.int64(changed).tobytes() + stamps.tobytes()
-    return hashed(content, key) + content
+def serialize(changed: int, stamps: Stamps, key: str) -> bytes:
+    """A listing with stamps as bytes, of the series with this key."""
+    return with_digest(np.int64(changed).tobytes() + stamps.tobytes(), key)
 
 
-def read_back(content: bytes, key: str, changed: int) -> Look | None:
-    """The look that was kept, if it is this series' and the folder has not changed since."""
-    kept = memoryview(content)[HASHED:]
-    if bytes(content[:HASHED]) != hashed(kept, key) or int.from_bytes(kept[:8], "little") != changed:
+def deserialize(stored: bytes, key: str, changed: int) -> Directory | None:
+    """The listing that was stored; None where it is another series', damaged, or the folder has changed since."""
+    content = without_digest(stored, key)
+    if content is None or int.from_bytes(content[:8], "little") != changed:
         return None
-    stamps = np.frombuffer(kept[8:], dtype=np.int64).reshape(-1, _FIELDS)
-    return Look(changed, np.ascontiguousarray(stamps[:, 0]), stamps)
+    stamps = np.frombuffer(content[8:], dtype=np.int64).reshape(-1, _FIELDS)
+    return Directory(changed, np.ascontiguousarray(stamps[:, 0]), stamps)
 
 
-def hashed(content: bytes | memoryview, key: str) -> bytes:
-    """What is kept before content of the series with this key."""
-    return hashlib.blake2b(content, digest_size=HASHED, key=hashlib.sha256(key.encode()).digest()).digest()
-
-
-def _ordered(numbers: Iterable[int]) -> npt.NDArray[np.int64]:
-    return np.array(sorted(numbers), dtype=np.int64)
-
-
-def _day_numbers(names: Iterable[str]) -> Iterable[int]:
-    """The days that the names of day files state; other names state none."""
+def _day_numbers(names: Iterable[str]) -> Iterator[int]:
+    """The days in the names of day files; other names are skipped."""
     for name in names:
         if name.endswith(SUFFIX) and len(name) == len("2024-01-01") + len(SUFFIX):
             with contextlib.suppress(ValueError):
-                yield number_of(date.fromisoformat(name[: -len(SUFFIX)]))
+                yield day_number(date.fromisoformat(name[: -len(SUFFIX)]))

@@ -1,6 +1,6 @@
-"""What the day files of a series say of themselves, as a table that can be kept, so that each need be opened once.
+"""The metadata of a series' day files as a table that can be stored, so that each file is opened only once.
 
-A row is believed for as long as the file that it was read from is in its place: it bears that file's stamp.
+A row is valid for as long as the file that it was read from is in its place: it has that file's stamp.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
-from ckvd_sql.cache.directory import HASHED, hashed, number_of
+from ckvd_sql.cache.files import with_digest, without_digest
 from ckvd_sql.market.bars import INSTANT
+from ckvd_sql.market.periods import day_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,17 +34,17 @@ INVENTORY_SCHEMA = pa.schema(
 )
 
 
-def of_files(files: Iterable[DayFile]) -> pa.Table:
+def from_files(files: Iterable[DayFile]) -> pa.Table:
     """The inventory of some day files."""
     rows = [
         {
-            **dict(zip(_STAMP, (number_of(file.day), *file.stamp), strict=True)),
+            **dict(zip(_STAMP, (day_number(file.day), *file.stamp), strict=True)),
             "rows": file.rows,
-            "source": file.provenance.source,
+            "source": file.provenance.source.value,
             "url": file.provenance.url,
             "sha256": file.provenance.sha256 or None,
             "checksum": file.provenance.checksum or None,
-            "gaps": file.provenance.gaps or None,
+            "gaps": file.provenance.gaps and file.provenance.gaps.value,
             "fetched_at": file.provenance.fetched_at,
         }
         for file in files
@@ -51,8 +52,8 @@ def of_files(files: Iterable[DayFile]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=INVENTORY_SCHEMA)
 
 
-def in_place(inventory: pa.Table, stamps: Stamps) -> pa.Table:
-    """The rows whose files have these stamps."""
+def valid_rows(inventory: pa.Table, stamps: Stamps) -> pa.Table:
+    """The rows whose files have these stamps now."""
     known = np.stack([inventory.column(name).to_numpy() for name in _STAMP], axis=1)
     if np.array_equal(known, stamps):
         return inventory
@@ -60,19 +61,18 @@ def in_place(inventory: pa.Table, stamps: Stamps) -> pa.Table:
     return inventory.take([number for number, row in enumerate(known.tolist()) if tuple(row) in current])
 
 
-def spelled(inventory: pa.Table, key: str) -> bytes:
-    """An inventory as bytes to keep, of the series with this key."""
+def serialize(inventory: pa.Table, key: str) -> bytes:
+    """An inventory as bytes, of the series with this key."""
     sink = pa.BufferOutputStream()
     with ipc.new_stream(sink, INVENTORY_SCHEMA) as writer:
         writer.write_table(inventory.combine_chunks())
-    content: bytes = sink.getvalue().to_pybytes()
-    return hashed(content, key) + content
+    return with_digest(sink.getvalue().to_pybytes(), key)
 
 
-def read_back(content: bytes, key: str) -> pa.Table | None:
-    """The inventory that was kept; None where the bytes are not just those that were kept of this series."""
-    kept = memoryview(content)[HASHED:]
-    if content[:HASHED] != hashed(kept, key):
+def deserialize(stored: bytes, key: str) -> pa.Table | None:
+    """The inventory that was stored; None where it is damaged or another series'."""
+    content = without_digest(stored, key)
+    if content is None:
         return None
-    table = ipc.open_stream(pa.py_buffer(kept)).read_all()
+    table = ipc.open_stream(pa.py_buffer(content)).read_all()
     return table if table.schema.equals(INVENTORY_SCHEMA) else None

@@ -1,261 +1,262 @@
-"""The bars of a series' folder as it was at one look: by day, or by stretches of days in as few pieces as can be.
+"""The rows of a series' folder as it was at one moment: by day, or by ranges of days in as few batches as possible.
 
-What has been opened stays open for as long as the snapshot lives, which is as long as the folder does not change.
-Stretches come from packs where there are some; where most of a period had to be read day by day, a pack is made.
+Opened files stay open for as long as the snapshot lives, which is as long as the folder does not change. Ranges come
+from packs where there are valid ones; where most of a period had to be read day by day, its pack is written.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from ckvd_sql.cache import dayfile, inventory, packs
-from ckvd_sql.cache.directory import SUFFIX, Look, by_files, date_of, number_of, spelled, whole_file
+from ckvd_sql.cache import dayfile, directory, inventory, packs
+from ckvd_sql.cache.files import read_whole
 from ckvd_sql.errors import CacheError
-from ckvd_sql.market.bars import join
+from ckvd_sql.market.bars import join_days
+from ckvd_sql.market.periods import day_number, numbered_day
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from datetime import date
 
-    from ckvd_sql.cache.arrowfile import SealedBars
-    from ckvd_sql.cache.directory import Stamps
-    from ckvd_sql.cache.packs import Pack, Period
+    from ckvd_sql.cache.arrowfile import ArrowFile
+    from ckvd_sql.cache.directory import Directory, Stamps
+    from ckvd_sql.cache.folder import OpenFiles, SeriesFolder
+    from ckvd_sql.cache.packs import Pack, PackPeriod
     from ckvd_sql.market.series import Series
 
 log = logging.getLogger("ckvd_sql")
 
-#: Where what is derived from a series' day files is, beside them, and what is in it beside packs.
-DERIVED = ".packs"
-LOOK = "days"
-INVENTORY = "inventory"
+#: Names of derived files beside the packs: the directory listing and the inventory.
+_DIRECTORY = "days"
+_INVENTORY = "inventory"
 
-#: A pack is made, or the inventory kept, when this many days had to be opened one by one.
-_WORTH_IT = 28
+#: A pack or an inventory is written when this many days had to be opened one by one.
+_WORTH_WRITING = 28
 
-#: How many stretches are remembered, for those who ask for the same again.
-_STRETCHES = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """What a snapshot is given of the disk.
-
-    Attributes:
-        folder: The folder of the day files.
-        keep: Keeps derived content below a name in `DERIVED`, if the disk allows; says whether it did.
-        hold: Told of each file that is mapped, and of bytes that are held in memory.
-    """
-
-    folder: str
-    keep: Callable[[str, Iterable[bytes]], bool]
-    hold: Callable[[int, int], None]
+#: How many ranges are remembered, for queries that read the same again.
+_RANGES = 64
 
 
 class Snapshot:
-    """A series' folder at one look.
+    """A series' folder at one moment.
 
     Args:
-        disk: Where it is.
+        folder: The folder.
         series: The series.
-        look: The look.
+        listing: Its day files at that moment.
+        open_files: Counts what the snapshot keeps open.
     """
 
-    def __init__(self, disk: Disk, series: Series, look: Look) -> None:
-        self.changed = look.changed
-        self._disk = disk
+    def __init__(self, folder: SeriesFolder, series: Series, listing: Directory, open_files: OpenFiles) -> None:
+        self.changed = listing.changed
+        self._folder = folder
         self._series = series
-        self._look = look
+        self._listing = listing
+        self._open_files = open_files
         self._opened: dict[int, pa.RecordBatch] = {}
         self._packs: dict[str, Pack | None] = {}
         self._tried: set[str] = set()
         self._inventory: pa.Table | None = None
-        self._stretches: dict[tuple[date, date], list[pa.RecordBatch]] = {}
+        self._ranges: dict[tuple[date, date], list[pa.RecordBatch]] = {}
+
+    @classmethod
+    def take(cls, folder: SeriesFolder, series: Series, changed: int, open_files: OpenFiles) -> Snapshot:
+        """A snapshot of a folder with this time of change, from the stored listing if that is valid, else by names.
+
+        Raises:
+            OSError: The folder can't be read.
+        """
+        try:
+            stored = directory.deserialize(read_whole(folder.derived_path(_DIRECTORY)), folder.key, changed)
+        except (OSError, ValueError):
+            stored = None
+        return cls(folder, series, stored or directory.read_names(folder.path, changed), open_files)
 
     @functools.cached_property
     def days(self) -> frozenset[date]:
         """The days that have a file."""
-        return frozenset(map(date_of, self._look.numbers.tolist()))
+        return frozenset(map(numbered_day, self._listing.numbers.tolist()))
 
-    def holds(self, first: date, last: date) -> bool:
-        """Whether every day that opens a bar from `first` to `last`, both included, is here."""
-        if not self._series.interval.coarse:
-            begin, end = number_of(first), number_of(last)
-            here = self._look.between(begin, end)
-            return bool(here.stop - here.start == end - begin + 1)
+    @functools.cached_property
+    def first_open(self) -> int | None:
+        """The open time of the series' first bar in microseconds since the epoch, where it has been learnt."""
+        return self._folder.read_first_open()
+
+    def has_all(self, first: date, last: date) -> bool:
+        """Whether every day on which the grid opens a bar from `first` to `last`, both included, has a file."""
+        if not self._series.interval.multi_day:
+            begin, end = day_number(first), day_number(last)
+            found = self._listing.between(begin, end)
+            return bool(found.stop - found.start == end - begin + 1)
         return self.days.issuperset(self._series.interval.open_days(first, last))
 
     def read(self, day: date) -> pa.RecordBatch:
-        """A day's bars. Raises as `dayfile.read`."""
-        number = number_of(day)
+        """A day's rows. Raises as `dayfile.read`."""
+        number = day_number(day)
         if not self._numbers(number, number):
-            raise FileNotFoundError(self._path(day))
+            raise FileNotFoundError(self._folder.day_path(day))
         (period,) = packs.periods(self._series.interval, number, number)
         pack = self._pack(period) if period else None
-        return pack.days(number, number) if pack and pack.has(number) else self._read(number)
+        return pack.days(number, number) if pack and pack.covers(number) else self._read(number)
 
-    def stretch(self, first: date, last: date) -> list[pa.RecordBatch]:
-        """The bars of every day that is here from `first` to `last`, in order. Raises as `dayfile.read`."""
-        known = self._stretches.get((first, last))
+    def read_range(self, first: date, last: date) -> list[pa.RecordBatch]:
+        """The rows of every day that has a file from `first` to `last`, in order. Raises as `dayfile.read`."""
+        known = self._ranges.get((first, last))
         if known is None:
-            if len(self._stretches) >= _STRETCHES:
-                self._stretches.clear()
-            known = self._stretches[first, last] = self._stretch(number_of(first), number_of(last))
+            if len(self._ranges) >= _RANGES:
+                self._ranges.clear()
+            known = self._ranges[first, last] = self._read_range(day_number(first), day_number(last))
         return known
 
-    def check_pack(self, day: date) -> None:
-        """Hold a day's bars in its pack, if it is in one, against its file. A pack that has others is deleted."""
-        number = number_of(day)
+    def verify_pack(self, day: date) -> None:
+        """Compare a day's rows in its pack, if it has one, with those in its file. A pack that differs is deleted."""
+        number = day_number(day)
         (period,) = packs.periods(self._series.interval, number, number)
-        pack = self._pack(period, look=True) if period else None
-        if period and pack and pack.has(number) and not pack.days(number, number).equals(self._open(number).bars):
-            path = self._pack_path(period)
+        pack = self._pack(period, read_stats=True) if period else None
+        if period and pack and pack.covers(number) and not pack.days(number, number).equals(self._open(number).rows):
+            path = self._folder.derived_path(period.file_name)
             log.warning("pack %s has other bars of %s than the day file; it is deleted", path, day)
             self._packs[period.name] = None
-            self._stretches.clear()
+            self._ranges.clear()
             Path(path).unlink(missing_ok=True)
 
     def inventory(self, days: Iterable[date]) -> pa.Table:
-        """What the files of some days say of themselves, those of them that can be read; see `INVENTORY_SCHEMA`.
-
-        The others are logged.
-        """
-        wanted = np.array([number_of(day) for day in days], dtype=np.int64)
-        known = self._kept_inventory() if self._inventory is None else self._inventory
+        """The metadata of the files of some days, by `INVENTORY_SCHEMA`; unreadable ones are logged instead."""
+        wanted = np.array([day_number(day) for day in days], dtype=np.int64)
+        known = self._stored_inventory() if self._inventory is None else self._inventory
         new = []
         for number in np.setdiff1d(wanted, known.column("number").to_numpy()).tolist():
-            day = date_of(number)
+            day = numbered_day(number)
             try:
-                new.append(dayfile.describe(self._path(day), self._series, day))
+                new.append(dayfile.describe(self._folder.day_path(day), self._series, day))
             except (FileNotFoundError, CacheError) as error:
                 log.warning("%s", error)
         if new:
-            known = pa.concat_tables([known, inventory.of_files(new)]).sort_by("number").combine_chunks()
-            if len(new) >= _WORTH_IT:
-                self._disk.keep(INVENTORY, [inventory.spelled(known, self._series.key)])
+            known = pa.concat_tables([known, inventory.from_files(new)]).sort_by("number").combine_chunks()
+            if len(new) >= _WORTH_WRITING:
+                self._folder.write_derived(_INVENTORY, [inventory.serialize(known, self._folder.key)])
         self._inventory = known
-        at = np.isin(known.column("number").to_numpy(), wanted).nonzero()[0]
-        return known if len(at) == known.num_rows else known.take(at)
+        found = np.isin(known.column("number").to_numpy(), wanted).nonzero()[0]
+        return known if len(found) == known.num_rows else known.take(found)
 
-    def _kept_inventory(self) -> pa.Table:
-        """The rows that were kept of files that are still in their places."""
+    def _stored_inventory(self) -> pa.Table:
+        """The rows of the stored inventory whose files are still in their places."""
         try:
-            content = whole_file(f"{self._disk.folder}/{DERIVED}/{INVENTORY}")
+            stored = inventory.deserialize(read_whole(self._folder.derived_path(_INVENTORY)), self._folder.key)
         except OSError:
-            return inventory.of_files([])
-        kept, stamps = inventory.read_back(content, self._series.key), self._stamps()
-        return inventory.of_files([]) if kept is None or stamps is None else inventory.in_place(kept, stamps)
+            stored = None
+        stamps = None if stored is None else self._stamps()
+        return inventory.from_files([]) if stored is None or stamps is None else inventory.valid_rows(stored, stamps)
 
-    def _stretch(self, first: int, last: int) -> list[pa.RecordBatch]:
+    # Ranges: out of packs where there are valid ones.
+
+    def _read_range(self, first: int, last: int) -> list[pa.RecordBatch]:
         parts: list[pa.RecordBatch] = []
         for period in packs.periods(self._series.interval, first, last):
             if period:
-                parts += self._part(period, max(first, period.first), min(last, period.last))
+                parts += self._read_period(period, max(first, period.first), min(last, period.last))
             else:
                 parts += map(self._read, self._numbers(first, last))
         return parts
 
-    def _part(self, period: Period, first: int, last: int) -> list[pa.RecordBatch]:
-        """The days of one period: out of its pack what that has, the others one by one."""
+    def _read_period(self, period: PackPeriod, first: int, last: int) -> list[pa.RecordBatch]:
+        """The days of one period: those in its pack from there, the others one by one."""
         wanted = self._numbers(first, last)
-        pack = self._pack(period, look=len(wanted) >= _WORTH_IT)
-        loose = [one for one in wanted if not (pack and pack.has(one))]
+        pack = self._pack(period, read_stats=len(wanted) >= _WORTH_WRITING)
+        single = [number for number in wanted if not (pack and pack.covers(number))]
         most = 2 * len(wanted) >= len(self._numbers(period.first, period.last))
-        if len(loose) >= _WORTH_IT and most and (made := self._made(period)):
-            pack = made
-            loose = [one for one in wanted if not pack.has(one)]
+        if len(single) >= _WORTH_WRITING and most and (new := self._make_pack(period)):
+            pack = new
+            single = [number for number in wanted if not pack.covers(number)]
         if pack is None:
-            return self._joined(loose)
-        inside = [pack.days(first, last)] if first <= pack.last and pack.first <= last else []
-        before, after = ([one for one in loose if (one < pack.first) is early] for early in (True, False))
-        return [*self._joined(before), *inside, *self._joined(after)]
+            return self._read_joined(single)
+        packed = [pack.days(first, last)] if first <= pack.last and pack.first <= last else []
+        before, after = ([number for number in single if (number < pack.first) is early] for early in (True, False))
+        return [*self._read_joined(before), *packed, *self._read_joined(after)]
 
-    def _joined(self, numbers: list[int]) -> list[pa.RecordBatch]:
-        days = [self._read(one) for one in numbers]
-        bars = join(days)
-        if len(bars) < len(days):
-            self._disk.hold(0, sum(one.nbytes for one in bars))
-        return bars
+    def _read_joined(self, numbers: list[int]) -> list[pa.RecordBatch]:
+        days = [self._read(number) for number in numbers]
+        joined = join_days(days)
+        if len(joined) < len(days):
+            self._open_files.add(size=sum(rows.nbytes for rows in joined))
+        return joined
 
-    def _numbers(self, first: int, last: int) -> list[int]:
-        numbers: list[int] = self._look.numbers[self._look.between(first, last)].tolist()
-        return numbers
+    # Packs.
 
-    def _read(self, number: int) -> pa.RecordBatch:
-        bars = self._opened.get(number)
-        if bars is None:
-            found = self._open(number)
-            bars = self._opened[number] = found.bars
-            self._hold(found)
-        return bars
+    def _pack(self, period: PackPeriod, *, read_stats: bool = False) -> Pack | None:
+        """The period's pack, if there is a valid one.
 
-    def _open(self, number: int) -> SealedBars:
-        day = date_of(number)
-        return dayfile.read(self._path(day), self._series, day)
-
-    def _path(self, day: date) -> str:
-        return f"{self._disk.folder}/{day}{SUFFIX}"
-
-    def _hold(self, found: SealedBars) -> None:
-        self._disk.hold(int(found.mapped), 0 if found.mapped else found.size)
-
-    def _pack_path(self, period: Period) -> str:
-        return f"{self._disk.folder}/{DERIVED}/{period.name}.pack"
-
-    def _pack(self, period: Period, *, look: bool = False) -> Pack | None:
-        """The period's pack, if it is there and its files are the same.
-
-        To tell, every file of the folder must have been looked at. Where none was, that is done only if asked for: it
-        takes longer than to open a few days.
+        Validation needs a `stat` of every file of the folder. Where there was none yet, it is done only if requested,
+        since it takes longer than opening a few days.
         """
         if period.name not in self._packs:
-            if self._look.stamps is None and not look:
+            if self._listing.stamps is None and not read_stats:
                 return None
-            found = packs.read(self._pack_path(period), self._series, period)
-            stamps = self._stamps() if found else None
-            usable = found is not None and stamps is not None and packs.is_of(*found, stamps)
-            self._packs[period.name] = found[0] if found and usable else None
-            self._disk.hold(int(usable), 0)
+            pack = packs.read(self._folder.derived_path(period.file_name), self._series, period)
+            stamps = self._stamps() if pack else None
+            valid = pack if pack and stamps is not None and pack.is_valid(stamps) else None
+            self._packs[period.name] = valid
+            self._open_files.add(maps=int(valid is not None))
         return self._packs[period.name]
 
-    def _stamps(self) -> Stamps | None:
-        """What tells each file from another in its place; None where the folder has changed since this look."""
-        if self._look.stamps is None:
-            try:
-                look, settled = by_files(self._disk.folder)
-            except OSError:
-                return None
-            if look.changed != self.changed or not np.array_equal(look.numbers, self._look.numbers):
-                return None
-            self._look = look
-            if settled and look.stamps is not None:
-                self._disk.keep(LOOK, [spelled(look.changed, look.stamps, self._series.key)])
-        return self._look.stamps
-
-    def _made(self, period: Period) -> Pack | None:
-        """A pack that is made now; None where a day can't be read, or the pack can't be kept and is large."""
+    def _make_pack(self, period: PackPeriod) -> Pack | None:
+        """A new pack; None where a day can't be read, or where the pack is large and can't be written."""
         if period.name in self._tried:
             return None
         self._tried.add(period.name)
         numbers = self._numbers(period.first, period.last)
         try:
-            found = [self._open(one) for one in numbers]
+            files = [self._open(number) for number in numbers]
         except (CacheError, FileNotFoundError):
             return None
-        days = [one.bars for one in found]
-        stamps = np.array([(one, *of.stamp) for one, of in zip(numbers, found, strict=True)], dtype=np.int64)
-        kept = self._disk.keep(f"{period.name}.pack", packs.encode(self._series, days, stamps))
-        read_back = packs.read(self._pack_path(period), self._series, period) if kept else None
-        if read_back and packs.is_of(*read_back, stamps):  # and not what another process has put there meanwhile
-            self._disk.hold(1, 0)
-            self._packs[period.name] = read_back[0]
-        elif len(joined := join(days)) == 1:
-            self._disk.hold(0, joined[0].nbytes)
-            self._packs[period.name] = packs.Pack(numbers[0], numbers[-1], joined[0])
+        days = [file.rows for file in files]
+        stamps = np.array([(number, *file.stamp) for number, file in zip(numbers, files, strict=True)], dtype=np.int64)
+        written = self._folder.write_derived(period.file_name, packs.encode(self._series, days, stamps))
+        pack = packs.read(self._folder.derived_path(period.file_name), self._series, period) if written else None
+        if pack and pack.is_valid(stamps):  # and not what another process has written meanwhile
+            self._open_files.add(maps=1)
+            self._packs[period.name] = pack
+        elif len(joined := join_days(days)) == 1:
+            self._open_files.add(size=joined[0].nbytes)
+            self._packs[period.name] = packs.Pack(numbers[0], numbers[-1], joined[0], packs.fingerprint(stamps))
         return self._packs.get(period.name)
+
+    def _stamps(self) -> Stamps | None:
+        """The stamp of each file; None where the folder has changed since this snapshot."""
+        if self._listing.stamps is None:
+            try:
+                listing, settled = directory.read_stats(self._folder.path)
+            except OSError:
+                return None
+            if listing.changed != self.changed or not np.array_equal(listing.numbers, self._listing.numbers):
+                return None
+            self._listing = listing
+            if settled and listing.stamps is not None:
+                stored = directory.serialize(listing.changed, listing.stamps, self._folder.key)
+                self._folder.write_derived(_DIRECTORY, [stored])
+        return self._listing.stamps
+
+    # Single days.
+
+    def _numbers(self, first: int, last: int) -> list[int]:
+        """The days that have a file from `first` to `last`, as days since the epoch."""
+        numbers: list[int] = self._listing.numbers[self._listing.between(first, last)].tolist()
+        return numbers
+
+    def _read(self, number: int) -> pa.RecordBatch:
+        rows = self._opened.get(number)
+        if rows is None:
+            file = self._open(number)
+            rows = self._opened[number] = file.rows
+            self._open_files.add(maps=int(file.mapped), size=0 if file.mapped else file.stamp.size)
+        return rows
+
+    def _open(self, number: int) -> ArrowFile:
+        day = numbered_day(number)
+        return dayfile.read(self._folder.day_path(day), self._series, day)

@@ -1,1 +1,1 @@
-"""The command `ckvd`."""
+"""The command line, `ckvd`. Nothing in the library imports it."""

@@ -1,4 +1,4 @@
-"""`ckvd cache`: what is kept, whether it is sound, and what the archive has replaced since."""
+"""`ckvd cache`: list, verify and refresh the cached days. Knows how to print results, not how to verify or fetch."""
 # ruff: noqa: PLC0415, D301 (as in the other commands)
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     from ckvd_sql import Settings
 
+_SHOWN = 10  # changed bars listed by their time
+
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="One array of records, sizes in bytes.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of records, sizes in bytes.")
 @cache_option
 @click.pass_context
 def cache(context: click.Context, as_json: bool, cache_dir: Path | None) -> None:
-    """Show what is in the cache, by series; verify it; refresh it.
+    """Show the cache by series, verify it or refresh it.
 
     \b
     Examples:
@@ -33,7 +35,7 @@ def cache(context: click.Context, as_json: bool, cache_dir: Path | None) -> None
     if context.invoked_subcommand is None:
         _show(as_json, cache_dir)
     elif as_json or cache_dir:
-        raise click.UsageError(f"Options stand behind {context.invoked_subcommand}.")
+        raise click.UsageError(f"Put options after {context.invoked_subcommand}.")
 
 
 def _show(as_json: bool, cache_dir: Path | None) -> None:
@@ -42,21 +44,21 @@ def _show(as_json: bool, cache_dir: Path | None) -> None:
 
     root = Settings.load(cache_dir=cache_dir).cache_dir
     if root.exists() and not root.is_dir():
-        raise click.ClickException(f"{root} is no folder")
-    found = list(_cached(root))
+        raise click.ClickException(f"{root} is not a folder")
+    records = list(_records(root))
     if as_json:
-        click.echo(json.dumps(found, indent=1, ensure_ascii=False))
-    elif not found:
+        click.echo(json.dumps(records, indent=1, ensure_ascii=False))
+    elif not records:
         click.echo(f"nothing is cached in {root}")
     else:
-        rows = [tuple((one | {"bytes": terminal.human_size(one["bytes"])}).values()) for one in found]
+        rows = [tuple((record | {"bytes": terminal.human_size(record["bytes"])}).values()) for record in records]
         click.echo(terminal.columns(("market", "symbol", "interval", "first", "last", "days", "size"), rows))
-        days, size = (sum(one[name] for one in found) for name in ("days", "bytes"))
-        click.echo(f"{len(found)} series, {days:,} days, {terminal.human_size(size)} in {root}")
+        days, size = (sum(record[name] for record in records) for name in ("days", "bytes"))
+        click.echo(f"{len(records)} series, {days:,} days, {terminal.human_size(size)} in {root}")
 
 
-def _cached(root: Path) -> Iterator[dict[str, Any]]:
-    """What is cached of each series, by file names, and all that it takes on the disk; no file is opened."""
+def _records(root: Path) -> Iterator[dict[str, Any]]:
+    """A record per series: its days, by the names of their files, and its size on disk. Opens no file."""
     from ckvd_sql.cache.store import DayStore
 
     store = DayStore(root)
@@ -75,12 +77,12 @@ def _cached(root: Path) -> Iterator[dict[str, Any]]:
 
 
 @cache.command()
-@click.option("--remote", is_flag=True, help="Also ask the archive whether it has replaced or added something.")
+@click.option("--remote", is_flag=True, help="Also check whether the archive has replaced or added files.")
 @settings_options
 def verify(remote: bool, settings: Settings) -> None:
-    """Read every day file to the last byte.
+    """Read and validate every day file.
 
-    What is not as it should be is printed, and the exit status is then 1. No day file is changed.
+    Problems are printed, and the exit status is then 1. No day file is changed.
 
     \b
     Example:
@@ -95,7 +97,7 @@ def verify(remote: bool, settings: Settings) -> None:
         if finding.problem:
             problems += 1
             click.echo(f"{finding.series} {finding.day}: {finding.problem}")
-    click.echo(f"{days:,} days read, {problems:,} not as they should be")
+    click.echo(f"{days:,} days read, {problems:,} with problems")
     if problems:
         raise SystemExit(1)
 
@@ -103,11 +105,11 @@ def verify(remote: bool, settings: Settings) -> None:
 @cache.command()
 @settings_options
 def refresh(settings: Settings) -> None:
-    """Fetch again what is damaged or replaced.
+    """Fetch damaged and replaced days again.
 
-    That is also a day that came from REST before its archive was there.
+    Days that came from REST before the archive published them are replaced too.
 
-    Prints the bars that are different now. The exit status is 1 if a day could not be had.
+    Prints which bars have changed. The exit status is 1 if a day could not be fetched.
 
     \b
     Example:
@@ -117,17 +119,18 @@ def refresh(settings: Settings) -> None:
     from ckvd_sql.scan.resolver import Resolver
 
     days = failed = 0
-    for one in refresh_all(Resolver(settings)):
+    for fetched in refresh_all(Resolver(settings)):
         days += 1
-        if one.error:
+        if fetched.error:
             failed += 1
-            click.echo(f"{one.series} {one.day}: {one.error.sentence}")
-        elif one.changed:
-            opens = ", ".join(f"{moment:%H:%M:%S}" for moment in one.changed[:10])
-            more = f" and {len(one.changed) - 10} more" if len(one.changed) > 10 else ""  # noqa: PLR2004 (a line's worth)
-            click.echo(f"{one.series} {one.day}: {len(one.changed)} bars changed, at {opens}{more}")
+            result = fetched.error.sentence
+        elif fetched.changed:
+            opens = ", ".join(f"{moment:%H:%M:%S}" for moment in fetched.changed[:_SHOWN])
+            more = f" and {len(fetched.changed) - _SHOWN} more" if len(fetched.changed) > _SHOWN else ""
+            result = f"{len(fetched.changed)} bars changed, at {opens}{more}"
         else:
-            click.echo(f"{one.series} {one.day}: no bar changed")
+            result = "no bar changed"
+        click.echo(f"{fetched.series} {fetched.day}: {result}")
     click.echo(f"{days:,} days fetched again, {failed:,} failed")
     if failed:
         raise SystemExit(1)

@@ -1,6 +1,6 @@
-"""The demo: one query through archive, REST and cache, against a sandbox exchange on loopback.
+"""The demo: one query through archive, REST and cache, against a sandbox on loopback.
 
-The exchange's clock stands still at a moment when yesterday's archive is not published yet, so that all sources show.
+The sandbox's time is fixed before the archive publishes the previous day, so that all sources occur.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _NOW = "2024-06-15T02:30:00"
 _SYMBOL, _INTERVAL, _START = "BTCUSDT", "1h", "2024-04-01"
 _CALL = f"ckvd_klines('{_SYMBOL}', '{_INTERVAL}', '{_START}')"
-_QUERY = f"SELECT open_time, open, high, low, close, volume, trades, source FROM {_CALL}"  # noqa: S608 (our own words)
+_QUERY = f"SELECT open_time, open, high, low, close, volume, trades, source FROM {_CALL}"  # noqa: S608 (constants)
 _CLOSED = " WHERE open_time < '2024-06-15'"
 _SOURCES = """
     SELECT source, count(*) AS bars, min(open_time)::DATE AS first_day, max(open_time)::DATE AS last_day
@@ -35,29 +35,33 @@ _SOURCES = """
 
 
 def run(say: Callable[[str], object]) -> None:
-    """Run it, and tell each step by calling `say` with the text."""
+    """Run the demo.
+
+    Args:
+        say: Called with the text of each step.
+    """
     with tempfile.TemporaryDirectory(prefix="ckvd-demo-") as folder, Sandbox(now=_NOW) as exchange:
         overrides: dict[str, Any] = {**exchange.settings, "cache_dir": folder, "offline": False}
         settings = Settings.load(**overrides)
         with connect(**overrides) as con:
             con.execute("SET TimeZone = 'UTC'")
-            say(f"A made-up Binance at {exchange.url}, where it is always {_NOW} UTC, and an empty cache.\n")
-            say("Where each day would come from, before:\n")
+            say(f"A sandbox of Binance at {exchange.url}, its time fixed at {_NOW} UTC, and an empty cache.\n")
+            say("The source of each day, before:\n")
             say(_plan(settings))
             say(f"\n{_QUERY};\n")
             bars, seconds = _timed(con, _QUERY)
             say(draw(con, con.from_arrow(bars), table_width(), rows=10))
-            say(f"\n{_told(exchange, bars, seconds)}:\n")
+            say(f"\n{_summary(exchange, bars, seconds)}:\n")
             say(_sources(con, bars))
-            say("\nWhere each day would come from, after:\n")
+            say("\nThe source of each day, after:\n")
             say(_plan(settings))
             exchange.forget()
             bars, seconds = _timed(con, _QUERY)
-            say(f"\nThe same query again: {_told(exchange, bars, seconds)}, for today is never kept:\n")
+            say(f"\nThe same query again: {_summary(exchange, bars, seconds)}, because today is never cached:\n")
             say(_sources(con, bars))
             exchange.forget()
             bars, seconds = _timed(con, _QUERY + _CLOSED)
-            say(f"\nThe same once more with{_CLOSED}: {_told(exchange, bars, seconds)}.")
+            say(f"\nThe same query with{_CLOSED}: {_summary(exchange, bars, seconds)}.")
 
 
 def _timed(con: DuckDBPyConnection, query: str) -> tuple[pa.Table, float]:
@@ -66,18 +70,17 @@ def _timed(con: DuckDBPyConnection, query: str) -> tuple[pa.Table, float]:
     return bars, time.perf_counter() - begin
 
 
-def _told(exchange: Sandbox, bars: pa.Table, seconds: float) -> str:
-    archives = sum(request.path.startswith("/data/") for request in exchange.requests)
-    others = len(exchange.requests) - archives
+def _summary(exchange: Sandbox, bars: pa.Table, seconds: float) -> str:
+    archive = sum(request.path.startswith("/data/") for request in exchange.requests)
+    rest = len(exchange.requests) - archive
     return (
-        f"{bars.num_rows:,} bars in {seconds * 1000:,.0f} ms, "
-        f"with {archives} requests to the archive and {others} to REST"
+        f"{bars.num_rows:,} bars in {seconds * 1000:,.0f} ms, with {archive} requests to the archive and {rest} to REST"
     )
 
 
 def _plan(settings: Settings) -> str:
     query = parse_query(_SYMBOL, _INTERVAL, _START, "now", now=settings.clock())
-    return plan_table({series.symbol: Resolver(settings).plan(query, series) for series in query.series()})
+    return plan_table({series.symbol: days for series, days in Resolver(settings).plans(query)})
 
 
 def _sources(con: DuckDBPyConnection, bars: pa.Table) -> str:

@@ -1,9 +1,9 @@
-"""The command `ckvd`: the same queries, plans and fetches from a shell.
+"""The command `ckvd`: queries, fetches and plans from a shell.
 
-Results go to stdout, everything else to stderr. Each command only turns words into calls of the library, and its
-answers into words; `output` and `terminal` know how those look.
+Results go to stdout, everything else to stderr. Each command turns its options into calls of the library; it does not
+know how results are formatted, which `output` and `terminal` do.
 """
-# A command imports what it needs, so that the others start quickly; \b is click's mark for text to leave as it is.
+# Each command imports what it needs, so that the others start quickly. \b keeps click from rewrapping a paragraph.
 # ruff: noqa: PLC0415, D301
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def main() -> None:
 @click.option("--file", "script", type=click.File(), metavar="FILE", help="Read the SQL from a file.")
 @click.option(
     "-f", "--format", "format_", type=click.Choice(("table", "csv", "json", "parquet", "arrow")),
-    help="[default: by the ending of -o, else table]",
+    help="[default: by the extension of -o, else table]",
 )  # fmt: skip
 @click.option(
     "-o", "--output", "file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-    help="Write to a file, which appears whole or not at all.",
+    help="Write to a file, atomically.",
 )  # fmt: skip
-@click.option("--database", default=":memory:", metavar="FILE", help="A DuckDB file to work in.")
-@click.option("--no-fetch", is_flag=True, help="Fetch nothing beforehand; the query fetches while it runs.")
+@click.option("--database", default=":memory:", metavar="FILE", help="The DuckDB database to use.")
+@click.option("--no-fetch", is_flag=True, help="Fetch no missing days first; the query fetches them while it runs.")
 @settings_options
 def sql(
     text: str | None,
@@ -67,9 +67,9 @@ def sql(
 
     Without SQL, or with -, it is read from stdin. Times are UTC. json is one array of records, arrow an IPC file.
 
-    The days that ckvd_klines and ckvd_gaps calls lack are fetched first, under a progress bar on a terminal. A
-    statement that may need less than its calls say is not fetched for, but fetches what it needs while it runs: one
-    with a LIMIT, with a condition on anything but prices and volumes, or that names the column source.
+    Days of ckvd_klines and ckvd_gaps calls that are missing from the cache are fetched first, with a progress bar on a
+    terminal. A statement that may not need all days of its calls fetches those it needs while it runs: one with a
+    LIMIT, with a condition on other columns than prices and volumes, or with the column source.
 
     \b
     Examples:
@@ -82,7 +82,7 @@ def sql(
     from ckvd_sql.cli.prefetch import fetch_first
     from ckvd_sql.cli.sqltext import bare
 
-    code = _given_sql(text, script)
+    code = _read_sql(text, script)
     chosen = output.choose_format(format_, file)
     with connect(database, cache_dir=settings.cache_dir, offline=settings.offline) as con:
         con.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
@@ -98,7 +98,7 @@ def sql(
             raise click.ClickException("the last statement has no rows to write")
 
 
-def _given_sql(text: str | None, script: TextIO | None) -> str:
+def _read_sql(text: str | None, script: TextIO | None) -> str:
     if text is not None and script is not None:
         raise click.UsageError("Give the SQL as text or with --file, not both.")
     if text is None and script is None and sys.stdin.isatty():
@@ -112,10 +112,10 @@ def _given_sql(text: str | None, script: TextIO | None) -> str:
 @range_options
 @settings_options
 def fetch(asked: dict[str, Any], settings: Settings) -> None:
-    """Fill the cache, and say where each day came from.
+    """Fetch missing days into the cache, and count all days by source.
 
-    A day that fails is reported and the others go on; the exit status is then 1. The same command again goes on
-    from there, as it does after Ctrl-C.
+    A failed day is reported and does not stop the others; the exit status is then 1. Run again, after a failure or
+    after Ctrl-C, the command continues from there.
 
     \b
     Example:
@@ -124,7 +124,7 @@ def fetch(asked: dict[str, Any], settings: Settings) -> None:
     from ckvd_sql import CryptoKlineVisionData
     from ckvd_sql.cli import terminal
 
-    _need_folder(settings.cache_dir)
+    _check_writable(settings.cache_dir)
     totals = {symbol: len(days) for symbol, days in _planned(asked, settings).items()}
     with terminal.Bars(totals) as bars:
         report = CryptoKlineVisionData(settings).fetch(
@@ -135,57 +135,57 @@ def fetch(asked: dict[str, Any], settings: Settings) -> None:
             asked["market"],
             progress=lambda day: bars.advance(day.symbol),
         )
-    found = Counter((day.symbol, day.outcome) for day in report.days)
-    rows = [(symbol, *(found[symbol, outcome] for outcome in report.counts)) for symbol in totals]
+    counts = Counter((day.symbol, day.outcome) for day in report.days)
+    rows = [(symbol, *(counts[symbol, outcome] for outcome in report.counts)) for symbol in totals]
     click.echo(terminal.columns(("symbol", *report.counts), rows))
     if report.failed:
-        _tell_failures(report)
+        _print_failures(report)
         sys.exit(1)
 
 
-def _need_folder(folder: Path) -> None:
-    """A fetch that can keep nothing is not begun."""
+def _check_writable(folder: Path) -> None:
+    """Refuse a cache folder that can't be written: the library would serve bars without caching them."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise click.ClickException(f"the cache can't be kept in {folder}: {error.strerror}") from error
+        raise click.ClickException(f"the cache folder {folder} can't be created: {error.strerror}") from error
     if not os.access(folder, os.W_OK):
-        raise click.ClickException(f"the cache can't be kept in {folder}: it can't be written")
+        raise click.ClickException(f"the cache folder {folder} is not writable")
 
 
-def _tell_failures(report: FetchReport) -> None:
-    """A line for each error of a symbol, with all its days."""
-    from ckvd_sql.market.series import spell_days
+def _print_failures(report: FetchReport) -> None:
+    """Print a line per symbol and error, with all days that it concerns."""
+    from ckvd_sql.market.periods import format_days
 
     reasons: defaultdict[tuple[str, str], list[date]] = defaultdict(list)
     for day in report.failed:
         reasons[day.symbol, day.error.sentence if day.error else ""].append(day.date)
     for (symbol, sentence), days in reasons.items():
-        click.echo(f"failed: {symbol} {spell_days(days)}: {sentence}", err=True)
+        click.echo(f"failed: {symbol} {format_days(days)}: {sentence}", err=True)
 
 
 def _planned(asked: dict[str, Any], settings: Settings) -> dict[str, list[DayPlan]]:
-    """Each symbol's plan, from the cache's file names alone."""
+    """Each symbol's plan, offline: from the names of the cache's files alone."""
     from ckvd_sql.market.query import parse_query
     from ckvd_sql.scan.resolver import Resolver
 
-    query, resolver = parse_query(**asked, now=settings.clock()), Resolver(settings)
-    return {series.symbol: resolver.plan(query, series) for series in query.series()}
+    query = parse_query(**asked, now=settings.clock())
+    return {series.symbol: days for series, days in Resolver(settings).plans(query)}
 
 
 @main.command()
 @range_options
-@click.option("--days", "by_day", is_flag=True, help="A line for every day instead of runs of days.")
+@click.option("--days", "by_day", is_flag=True, help="Print one line per day instead of one per run of days.")
 @click.option(
     "-f", "--format", "format_", type=click.Choice(("table", "csv", "json")), default="table", show_default=True,
-    help="csv and json have a record for every day.",
+    help="csv and json have one record per day.",
 )  # fmt: skip
 @cache_option
 def plan(asked: dict[str, Any], by_day: bool, format_: str, cache_dir: Path | None) -> None:
-    """Show where each UTC day would come from now, asking nobody.
+    """Show where each UTC day would come from now, offline.
 
-    cache: it is there. vision: the archive, else REST. rest: REST, for the day is not over. unlisted: nobody has it,
-    it is before the first bar.
+    cache: the day is cached. vision: the archive, else REST. rest: REST, because the day is not over. unlisted: no
+    source, because the day is before the symbol's first bar.
 
     \b
     Example:
@@ -196,9 +196,9 @@ def plan(asked: dict[str, Any], by_day: bool, format_: str, cache_dir: Path | No
 
     plans = _planned(asked, Settings.load(cache_dir=cache_dir))
     days = [
-        {"symbol": symbol, "date": str(one.day), "source": one.origin.value}
+        {"symbol": symbol, "date": str(day.day), "source": day.source.value}
         for symbol, planned in plans.items()
-        for one in planned
+        for day in planned
     ]
     if format_ == "json":
         click.echo(json.dumps(days, indent=1, ensure_ascii=False))
@@ -217,23 +217,24 @@ main.add_command(cache)
 
 @main.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port on 127.0.0.1.  [default: a free one]")
-@click.option("--now", metavar="TIME", help="Its time, which then stands still.  [default: the real time]")
+@click.option("--now", metavar="TIME", help="A fixed time for the sandbox.  [default: the real time]")
 @click.option(
     "--replay", type=click.Path(exists=True, file_okay=False), metavar="FOLDER",
     help="Serve this archive tree instead of the synthetic market.",
 )  # fmt: skip
 @click.option("--latency", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait before each answer.")
 def sandbox(port: int, now: str | None, replay: str | None, latency: float) -> None:
-    """Play Binance on loopback until Ctrl-C.
+    """Run a stand-in for Binance on loopback until Ctrl-C.
 
-    Prints the variables that make ckvd, and whatever else uses the library, ask the sandbox. Its bars get a cache
-    folder of their own, away from the real ones.
+    Prints the environment variables that make ckvd, and all other programs that use the library, connect to the
+    sandbox, with a separate cache folder for its bars.
 
     \b
     Example:
       ckvd sandbox --port 8420 --now 2024-06-15T12:00:00
     """
-    from ckvd_sql.market.series import moment_of, parse_time
+    from ckvd_sql.market.parse import parse_time
+    from ckvd_sql.market.periods import moment_of
     from ckvd_sql.sandbox import serve
 
     moment = None if now is None else moment_of(parse_time(now, "now")).isoformat()
@@ -254,7 +255,7 @@ def sandbox(port: int, now: str | None, replay: str | None, latency: float) -> N
 
 @main.command()
 def demo() -> None:
-    """Show a query go through archive, REST and cache, on a sandbox.
+    """Run a query through archive, REST and cache, on a sandbox.
 
     \b
     Example:

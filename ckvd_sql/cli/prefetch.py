@@ -1,6 +1,6 @@
-"""Fetching what a statement lacks before it runs, so that a person sees how far it is.
+"""Fetches the missing days of a statement before it runs, with a progress bar.
 
-`sqltext` says which bars the statement will read, the plan which of their days lack.
+`sqltext` finds the queries in the statement, the plan their missing days. Knows neither SQL nor sources.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ckvd_sql.cli.sqltext import find_queries
 from ckvd_sql.cli.terminal import Bars
 from ckvd_sql.client import CryptoKlineVisionData
-from ckvd_sql.scan.plan import Origin
+from ckvd_sql.market.provenance import Source
 from ckvd_sql.scan.resolver import Resolver
 
 if TYPE_CHECKING:
@@ -21,32 +21,31 @@ if TYPE_CHECKING:
 
 
 def fetch_first(statement: str, settings: Settings) -> None:
-    """Fetch the days that a statement's calls lack, under a progress bar on a terminal.
+    """Fetch the days of a statement's calls that are missing from the cache, with a progress bar on a terminal.
 
     Args:
         statement: One SQL statement.
-        settings: The settings it will run with.
+        settings: The settings that it will run with.
 
     Raises:
-        CkvdError: A day can't be had; the statement could not have it either.
+        CkvdError: A day could not be fetched; the statement would fail on it too.
     """
     for query in find_queries(statement, settings.clock()):
         _fetch(query, settings)
 
 
 def _fetch(query: Query, settings: Settings) -> None:
-    """Fetch from the first to the last day that lacks and can be kept; today can't, the statement will ask for it."""
-    resolver = Resolver(settings)
-    plans = {series: resolver.plan(query, series) for series in query.series()}
-    lacking = [
+    """Fetch from the first to the last missing day. Days not yet over are left to the statement: they aren't cached."""
+    plans = dict(Resolver(settings).plans(query))
+    missing = [
         one.day
         for series, days in plans.items()
         for one in days
-        if one.origin in {Origin.VISION, Origin.REST} and series.interval.closed_at(one.day) <= query.now
+        if one.source in {Source.VISION, Source.REST} and series.interval.closed_at(one.day) <= query.now
     ]
-    if not lacking:
+    if not missing:
         return
-    first, last = min(lacking), max(lacking)
+    first, last = min(missing), max(missing)
     totals = {series.symbol: sum(first <= one.day <= last for one in days) for series, days in plans.items()}
     with Bars(totals) as bars:
 

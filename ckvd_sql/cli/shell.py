@@ -1,8 +1,9 @@
-"""What all commands share: how they end, the options that stand for settings, and those that name a range of bars.
+"""What all commands share: how they end, and the options for settings and for a range of bars.
 
-Turns words into `Settings` and the arguments of `parse_query`, which check them; accepts and refuses nothing itself.
+Turns options into `Settings` and the arguments of `parse_query`, and leaves their validation to those. Knows no
+command.
 """
-# ruff: noqa: PLC0415 (--help needs none of this)
+# ruff: noqa: PLC0415 (imported late, so that --help starts quickly)
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Commands(click.Group):
-    """Ends every command the same way: an error is one line and status 1, Ctrl-C a line and status 130."""
+    """A group whose commands all end the same way: an error is one line and status 1, Ctrl-C one line and 130."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the order in which they are defined."""
@@ -30,7 +31,7 @@ class Commands(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command."""
+        """Run a command. Expected errors are raised as `click.ClickException`, others as they are."""
         from ckvd_sql.cli.terminal import shown_warnings
 
         with interrupt.Interruptible() as command:
@@ -38,45 +39,45 @@ class Commands(click.Group):
                 with shown_warnings():
                     return super().invoke(ctx)
             except (KeyboardInterrupt, Exception) as error:
-                if command.seen:  # DuckDB makes an error of its own of it
-                    command.tell()
+                if command.seen:  # an error too may be due to Ctrl-C: DuckDB raises its own
+                    command.report()
                     ctx.exit(interrupt.STATUS)
-                _explain(error)
+                _raise_for_click(error)
                 raise
 
 
-def _explain(error: BaseException) -> None:
-    """Raise an error that is expected as one that click shows as a line."""
+def _raise_for_click(error: BaseException) -> None:
+    """Raise an expected error as one that click shows as a line; return for any other."""
     import duckdb
 
     if isinstance(error, CkvdError):
         raise click.ClickException(error.sentence) from error
     if isinstance(error, duckdb.Error):
-        raise click.ClickException(_said(str(error))) from error
-    # A broken pipe is no error: who read the output had enough. Click knows how to end then.
+        raise click.ClickException(_library_message(str(error))) from error
+    # A broken pipe is no failure: the reader of the output has closed it. Click ends quietly then.
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         raise click.ClickException(str(error)) from error
 
 
-def _said(text: str) -> str:
-    """An error of this library without what DuckDB puts before it; DuckDB's own as it is."""
+def _library_message(text: str) -> str:
+    """The sentence of this library's error in a message of DuckDB; a message without one as it is."""
     from ckvd_sql import errors
 
     names = [name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, CkvdError)]
-    places = [place for name in names if (place := text.find(f"{name}: ")) >= 0]
-    # Behind a sentence from the midst of a stream, Arrow says the same again.
-    return text[min(places) :].splitlines()[0].partition(". Detail: ")[0] if places else text.strip()
+    starts = [start for name in names if (start := text.find(f"{name}: ")) >= 0]
+    # If the error came while rows were streaming, Arrow repeats it as ". Detail: ...".
+    return text[min(starts) :].splitlines()[0].partition(". Detail: ")[0] if starts else text.strip()
 
 
 def cache_option(command: F) -> F:
-    """The option for the cache folder, passed on as `cache_dir`."""
+    """Add the option for the cache folder; the command gets `cache_dir`."""
     folder = click.Path(file_okay=False, path_type=Path)
-    text = "Where the bars are kept.  [env: CKVD_CACHE_DIR; default: ~/.cache/ckvd]"
+    text = "The cache folder.  [env: CKVD_CACHE_DIR; default: ~/.cache/ckvd]"
     return click.option("--cache-dir", type=folder, metavar="DIR", help=text)(command)
 
 
 def settings_options(command: F) -> F:
-    """The options that stand for settings; the command is given `settings`."""
+    """Add the options for settings; the command gets `settings`."""
 
     @functools.wraps(command)
     def with_settings(cache_dir: Path | None, offline: bool, **others: Any) -> Any:
@@ -84,13 +85,13 @@ def settings_options(command: F) -> F:
 
         return command(settings=Settings.load(cache_dir=cache_dir, offline=offline or None), **others)
 
-    flag = click.option("--offline", is_flag=True, help="Ask nothing of the network.  [env: CKVD_OFFLINE]")
-    kept: F = cache_option(flag(with_settings))  # type: ignore[assignment]
-    return kept
+    flag = click.option("--offline", is_flag=True, help="Do not use the network.  [env: CKVD_OFFLINE]")
+    wrapped: F = cache_option(flag(with_settings))  # type: ignore[assignment]
+    return wrapped
 
 
 def range_options(command: F) -> F:
-    """The arguments of `ckvd_klines` as options; the command is given them as `asked`, named as there."""
+    """Add the arguments of `ckvd_klines` as options; the command gets them as `asked`, by their names there."""
 
     @functools.wraps(command)
     def with_range(symbols: tuple[str, ...], interval: str, start: str, end: str, market: str, **others: Any) -> Any:
@@ -100,11 +101,11 @@ def range_options(command: F) -> F:
     wrapped: Any = with_range
     for option in (
         click.option("--market", default="spot", show_default=True, metavar="MARKET", help="spot, um or cm."),
-        click.option("--end", default="now", show_default=True, metavar="TIME", help="The end, itself left out."),
+        click.option("--end", default="now", show_default=True, metavar="TIME", help="The end, exclusive."),
         click.option("--start", required=True, metavar="TIME", help="The first open time in UTC, such as 2024-01-31."),
         click.option("--interval", default="1h", show_default=True, metavar="INTERVAL", help="1s (spot) to 1mo."),
         click.argument("symbols", nargs=-1, required=True, metavar="SYMBOL..."),
     ):
         wrapped = option(wrapped)
-    kept: F = wrapped
-    return kept
+    typed: F = wrapped
+    return typed

@@ -1,8 +1,7 @@
-"""SQL text: where a statement ends, and which bars it will read, before it runs.
+"""Reads SQL text before it runs: where a statement ends, and which queries for bars it contains.
 
-Only what is plain is found: a call whose arguments are constants, in a statement that reads all of its days. Whatever
-else a text says is left to DuckDB. Nothing here fetches, and nothing of the text is run except constant arguments,
-on an empty database of their own.
+Finds only calls with constant arguments, in statements that read all days of their calls. Never fetches, and runs
+nothing of the text but constant arguments, in an empty database of its own.
 """
 
 from __future__ import annotations
@@ -28,33 +27,33 @@ _NAMES = frozenset({"ckvd_klines", "ckvd_gaps"})
 _PARAMETERS = ("symbol", "interval", "start", "end", "market", "include_open")
 _DEFAULTS = {"end": "now", "market": "spot", "include_open": False}
 
-#: Columns that say nothing about a bar's day: a condition on these alone needs every day.
+# A condition on these columns alone excludes no day.
 _VALUES = frozenset({
     "open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume",
 })  # fmt: skip
 
-# Statements that sqlglot can't read are DuckDB's to judge.
+# DuckDB reports syntax errors; those that sqlglot logs may be mistakes of its own.
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
 
 
 def bare(statement: str) -> str:
-    """A statement up to its semicolon; DuckDB's relations can't have one, nor what may come after it."""
+    """A statement without its semicolon and anything after it, which DuckDB's relations do not accept."""
     text = statement.encode()
-    for place, kind in duckdb.tokenize(statement):
-        if kind.name == "operator" and text[place : place + 1] == b";":
-            return text[:place].decode()
+    for start, kind in duckdb.tokenize(statement):
+        if kind.name == "operator" and text[start : start + 1] == b";":
+            return text[:start].decode()
     return statement
 
 
 def find_queries(statement: str, now: int) -> list[Query]:
-    """The bars that a statement reads in full, one `Query` per call.
+    """The queries of a statement whose bars it reads in full, one per call.
 
-    A statement that might need less is passed over whole: one with a LIMIT or a sample, or with a condition on
-    anything but prices and volumes. So is one that names the column `source`, which fetching first would change.
+    None for a statement that may not need all of them: one with a LIMIT or a sample, or with a condition on other
+    columns than prices and volumes. None either for one with the column `source`, which fetching first would change.
 
     Args:
         statement: One SQL statement.
-        now: The moment for a range that ends now, in microseconds since the epoch.
+        now: The end of a range that ends now, µs since the epoch.
     """
     if not any(name in statement.lower() for name in _NAMES):
         return []
@@ -71,24 +70,25 @@ def find_queries(statement: str, now: int) -> list[Query]:
 
 
 def _reads(tree: exp.Expr) -> bool:
-    """Whether running the statement reads bars; making a view or describing does not."""
+    """Whether running the statement reads bars. Creating a view, DESCRIBE and EXPLAIN do not."""
     if isinstance(tree, exp.Create):
         return tree.kind == "TABLE"
     return isinstance(tree, exp.Query | exp.Insert | exp.Copy | exp.Summarize | exp.Pivot)
 
 
 def _may_need_less(tree: exp.Expr) -> bool:
+    """Whether the statement may not need all days of its calls."""
     if tree.find(exp.Limit, exp.Fetch, exp.TableSample):
         return True
     if any(column.name.lower() == "source" for column in tree.find_all(exp.Column)):
         return True
     conditions: list[exp.Expr] = list(tree.find_all(exp.Where, exp.Having, exp.Qualify))
     conditions += [join.args["on"] for join in tree.find_all(exp.Join) if join.args.get("on")]
-    return any(_narrows(column) for condition in conditions for column in condition.find_all(exp.Column))
+    return any(_may_exclude_days(column) for condition in conditions for column in condition.find_all(exp.Column))
 
 
-def _narrows(column: exp.Column) -> bool:
-    """Whether a condition on this column may rule days out. Two columns that must be equal don't."""
+def _may_exclude_days(column: exp.Column) -> bool:
+    """Whether a condition on this column may exclude days. The equality of two columns, as in a join, does not."""
     pair = column.parent
     joins = isinstance(pair, exp.EQ) and isinstance(pair.left, exp.Column) and isinstance(pair.right, exp.Column)
     return column.name.lower() not in _VALUES and not joins
@@ -99,7 +99,7 @@ def _calls(tree: exp.Expr) -> Iterator[exp.Anonymous]:
 
 
 def _query(call: exp.Anonymous, now: int, scratch: duckdb.DuckDBPyConnection) -> Query | None:
-    """What a call asks for; None where its arguments aren't constants, or not accepted."""
+    """The query of a call; None if its arguments are not constant or not valid."""
     given: dict[str, exp.Expr] = {}
     for position, argument in enumerate(call.expressions):
         if isinstance(argument, exp.PropertyEQ | exp.Kwarg):
@@ -113,7 +113,7 @@ def _query(call: exp.Anonymous, now: int, scratch: duckdb.DuckDBPyConnection) ->
 
 
 def _values(given: dict[str, exp.Expr], scratch: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-    """Constant arguments, evaluated by DuckDB as it would in the call; raises `duckdb.Error` where one is not."""
+    """Constant arguments, evaluated by DuckDB as in the call; raises `duckdb.Error` if one is not constant."""
     fields = [
         exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=value.copy())
         for name, value in given.items()

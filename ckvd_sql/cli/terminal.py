@@ -1,6 +1,6 @@
-"""What a person sees: plain columns, warnings, and progress bars that never get into a pipe.
+"""Text for a terminal: columns, plans, warnings, and progress bars on stderr, shown on a terminal alone.
 
-Knows rich; what the words mean is not its business.
+The only module that knows rich. Knows no command.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ckvd_sql.scan.plan import DayPlan
 
-#: With more bars than this only the one that moves is shown.
+#: With more progress bars than this, only those under way are shown.
 _BARS_AT_ONCE = 10
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -28,7 +28,7 @@ _STEP = 1024
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows below a header, in columns; numbers and what ends in a unit stand to the right."""
+    """Rows below a header, in columns; those of numbers and sizes are right-aligned."""
     cells = [
         [name.upper() for name in header],
         *([f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows),
@@ -52,7 +52,7 @@ def _is_amount(cell: object) -> bool:
 
 
 def human_size(size: int) -> str:
-    """Bytes as people read them: `512 B`, `1.4 MiB`."""
+    """A number of bytes with its binary unit: `512 B`, `1.4 MiB`."""
     amount = float(size)
     for unit in _UNITS:
         if amount < _STEP or unit == _UNITS[-1]:
@@ -62,29 +62,29 @@ def human_size(size: int) -> str:
 
 
 def plan_table(plans: Mapping[str, Sequence[DayPlan]]) -> str:
-    """Plans by symbol as text, neighbouring days of one origin on one line."""
+    """Plans by symbol as text, with one line per run of adjacent days of one source."""
     rows = []
-    for symbol, days in plans.items():
-        for origin, run in groupby(days, key=lambda one: one.origin):
-            same = [one.day for one in run]
-            span = str(same[0]) if len(same) == 1 else f"{same[0]} to {same[-1]}"
-            rows.append((symbol, span, len(same), origin.value))
+    for symbol, plan in plans.items():
+        for source, run in groupby(plan, key=lambda planned: planned.source):
+            days = [planned.day for planned in run]
+            span = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]}"
+            rows.append((symbol, span, len(days), source.value))
     return columns(("symbol", "dates", "days", "source"), rows)
 
 
 class Warnings(logging.Handler):
-    """Shows the library's warnings on stderr, a line each, above a progress bar where there is one."""
+    """Writes the library's warnings to stderr, one line each, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show one."""
-        with contextlib.suppress(OSError):  # stderr is gone
-            # Not click.echo, which finds a way around the stream that a bar puts in place of stderr.
+        """Write a warning."""
+        with contextlib.suppress(OSError):  # stderr is closed
+            # Not click.echo, which bypasses the stream that rich puts in place of stderr under a progress bar.
             sys.stderr.write(f"warning: {' '.join(record.getMessage().split())}\n")
 
 
 @contextlib.contextmanager
 def shown_warnings() -> Iterator[None]:
-    """Show the library's warnings for as long as this lasts."""
+    """Write the library's warnings to stderr within this context."""
     log, handler = logging.getLogger("ckvd_sql"), Warnings(logging.WARNING)
     log.addHandler(handler)
     try:
@@ -94,10 +94,10 @@ def shown_warnings() -> Iterator[None]:
 
 
 class Bars:
-    """A progress bar per name on stderr; nothing at all where stderr is no terminal.
+    """A progress bar per name on stderr; nothing if stderr is not a terminal.
 
     Args:
-        totals: How many days each name has.
+        totals: The number of days of each name.
     """
 
     def __init__(self, totals: Mapping[str, int]) -> None:
@@ -119,7 +119,7 @@ class Bars:
     def __enter__(self) -> Self:
         try:
             self._progress.start()
-        except BaseException:  # Ctrl-C may come right now, and the cursor is hidden by then
+        except BaseException:  # such as Ctrl-C, when the cursor is already hidden
             self._progress.stop()
             raise
         return self
@@ -128,6 +128,6 @@ class Bars:
         self._progress.stop()
 
     def advance(self, name: str) -> None:
-        """One day of a name is done."""
+        """Count a day of a name as done."""
         self._left[name] -= 1
         self._progress.update(self._tasks[name], advance=1, visible=self._all or self._left[name] > 0)

@@ -1,27 +1,29 @@
-"""The failover of a few days: archive, then REST, and what happens when one of them fails or falls short.
+"""The days of one job, from the archive ("Vision"), then from REST, and what happens when one of them falls short.
 
-It runs on the event loop of one scan and keeps what is complete. Which days to fetch is decided in `fcp`.
+Carries out, on the event loop of one scan, what `scan.plan` has decided of days that are missing from the cache.
+Complete days are stored.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from ckvd_sql.errors import CacheError, ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
-from ckvd_sql.fetch.jobs import DayBars, first_of_job
-from ckvd_sql.fetch.persist import Keeper
-from ckvd_sql.market.bars import NO_BARS, closes, opens, split
+from ckvd_sql.fetch.jobs import DayBars, job_start
+from ckvd_sql.fetch.listings import Listings
+from ckvd_sql.fetch.persist import DayWriter
+from ckvd_sql.market.bars import close_times, open_times, split_days
 from ckvd_sql.market.gaps import gaps_of_day
-from ckvd_sql.market.series import DAY, consecutive, day_start
-from ckvd_sql.sources.concurrency import together
-from ckvd_sql.sources.rest import PAGE, DelistedError
+from ckvd_sql.market.periods import DAY, consecutive, day_start
+from ckvd_sql.market.provenance import GapCheck, Source
+from ckvd_sql.sources.concurrency import gather_or_cancel
+from ckvd_sql.sources.refusals import DelistedError
+from ckvd_sql.sources.rest import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,38 +33,40 @@ if TYPE_CHECKING:
     from ckvd_sql.cache.store import DayStore
     from ckvd_sql.fetch.jobs import Job
     from ckvd_sql.market.gaps import Gap
-    from ckvd_sql.market.series import Month, Period, Series
+    from ckvd_sql.market.periods import Month, Period
+    from ckvd_sql.market.provenance import Provenance
+    from ckvd_sql.market.series import Series
     from ckvd_sql.settings import Settings
-    from ckvd_sql.sources.concurrency import Hands
-    from ckvd_sql.sources.rest import Rest
-    from ckvd_sql.sources.vision import Archive, Vision
+    from ckvd_sql.sources.concurrency import WorkerThreads
+    from ckvd_sql.sources.rest import RestClient
+    from ckvd_sql.sources.vision import Archive, VisionClient
 
 log = logging.getLogger("ckvd_sql")
 
-#: A closed day this old that no source has is taken to be empty for good: archives come within days.
-_SETTLED = 30 * DAY
+#: A closed day without bars that is older than this is stored as empty: archives are published within days.
+_FINAL_AFTER = 30 * DAY
 
 
 class Failover:
-    """One scan's way from a job to its days.
+    """Fetches the jobs of one scan.
 
     Args:
-        settings: Where the sources are, and how hard to try.
-        store: Where complete days are kept.
+        settings: The checksum policy, and the sources' URLs.
+        store: Where complete days are stored.
         vision: The archive.
         rest: The exchange.
-        hands: Write days.
+        threads: Validate and write days.
         now: The scan's clock, in microseconds since the epoch.
-        months: The months of the scan, in which to look for signs of a symbol that REST does not know.
+        months: The months of the scan.
     """
 
     def __init__(
         self,
         settings: Settings,
         store: DayStore,
-        vision: Vision,
-        rest: Rest,
-        hands: Hands,
+        vision: VisionClient,
+        rest: RestClient,
+        threads: WorkerThreads,
         now: int,
         months: Iterable[Month],
     ) -> None:
@@ -70,215 +74,177 @@ class Failover:
         self._store = store
         self._vision = vision
         self._rest = rest
-        self._hands = hands
+        self._threads = threads
         self._now = now
-        self._months = tuple(months)
-        self._listings: dict[Series, int | None] = {}
-        self._asking: defaultdict[Series, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._traded: set[Series] = set()
-        self._unknown: dict[Series, InvalidSymbolError] = {}
+        self._listings = Listings(store, vision, rest, months)
+        self._writer = DayWriter(settings, store, now)
         self._failures: dict[tuple[Series, Period], ProviderError] = {}
-        self._rest_down: ProviderUnavailableError | None = None
-        self._told_down = False
-        self._keeper = Keeper(settings, store, now, self._exchange_now)
+        self._warned_down = False
 
     async def fetch(self, job: Job) -> dict[date, DayBars]:
         """Every day of the job, some perhaps without bars.
 
-        Whoever else wants these days, in this process or another, waits meanwhile and finds them in the cache.
+        Other callers that want these days, in this process or another, wait meanwhile and find them in the cache.
+
+        Raises:
+            InvalidSymbolError: No source knows the symbol.
+            ProviderError: A day can't be had from any source.
         """
         async with self._lock(job):
-            got = self._cached(job)
-            got |= self._before(job, got, self._store.listed(job.series))
+            got = self._from_cache(job)
+            got |= self._before_listing(job, got, self._listings.known_first_open(job.series))
             if job.monthly and not got:
                 got |= await self._from_monthly(job)
-                got |= await self._before_listing(job, got)
-            if not job.series.interval.coarse:
+                got |= await self._unlisted(job, got)
+            if not job.series.interval.multi_day:
                 got |= await self._from_daily(job, got)
-            got |= await self._before_listing(job, got)
+            got |= await self._unlisted(job, got)
             got |= await self._from_rest(job, [day for day in job.days if day not in got])
             return got
+
+    async def first_open(self, series: Series) -> int | None:
+        """The open time of the series' first bar, as `Listings.first_open`."""
+        return await self._listings.first_open(series)
 
     def _lock(self, job: Job) -> AbstractAsyncContextManager[object]:
         if not job.archived:
             return contextlib.nullcontext()
-        return self._store.lock(job.series, job.month if job.monthly else first_of_job(job.archived[0]))
+        return self._store.fetch_lock(job.series, job.month if job.monthly else job_start(job.archived[0]))
 
-    def _cached(self, job: Job) -> dict[date, DayBars]:
+    # 1. What needs no source: days in the cache, and days before the first bar.
+
+    def _from_cache(self, job: Job) -> dict[date, DayBars]:
         """Days that another caller has fetched meanwhile."""
         got = {}
         for day in () if job.fresh else job.days:
             with contextlib.suppress(FileNotFoundError, CacheError):
-                got[day] = DayBars(day, self._store.read(job.series, day), "cache")
+                got[day] = DayBars(day, self._store.read(job.series, day), Source.CACHE)
         return got
 
-    # The archive.
+    async def _unlisted(self, job: Job, got: Mapping[date, DayBars]) -> dict[date, DayBars]:
+        """The missing days before the series' first bar. The exchange is asked once, and only when a day is missing."""
+        if all(day in got for day in job.archived):
+            return {}
+        return self._before_listing(job, got, await self._listings.first_open(job.series))
+
+    def _before_listing(self, job: Job, got: Mapping[date, DayBars], first_open: int | None) -> dict[date, DayBars]:
+        """The missing days before the series' first bar, empty."""
+        if first_open is None:
+            return {}
+        missing = [day for day in job.archived if day not in got]
+        closed_at = job.series.interval.closed_at
+        return {day: DayBars(day, job.series.no_rows, Source.REST) for day in missing if closed_at(day) <= first_open}
+
+    # 2. The archive.
 
     async def _from_monthly(self, job: Job) -> dict[date, DayBars]:
         """The days that the month's archive has bars of; the others are left to the next source."""
         archive = await self._archive(job.series, job.month)
         if archive is None:
             return {}
-        return await self._of_archives(job.series, [archive])
+        return await self._from_archives(job.series, [archive])
 
     async def _from_daily(self, job: Job, got: Mapping[date, DayBars]) -> dict[date, DayBars]:
         """The days that have an archive of their own with bars in it."""
-        lacking = [day for day in job.archived if day not in got]
-        archives = await together(self._archive(job.series, day) for day in lacking)
-        return await self._of_archives(job.series, [archive for archive in archives if archive])
+        missing = [day for day in job.archived if day not in got]
+        archives = await gather_or_cancel(self._archive(job.series, day) for day in missing)
+        return await self._from_archives(job.series, [archive for archive in archives if archive])
 
     async def _archive(self, series: Series, period: Period) -> Archive | None:
-        """An archive, or None where the next source has to be asked. A failure is not an absence, and is noted."""
+        """An archive; None where the next source has to be asked. A failure is not an absence, and is remembered."""
         try:
-            if self._vision.down:
-                raise ProviderUnavailableError("the archive failed too often and is left alone")
             archive = await self._vision.fetch(series, period)
         except ProviderError as error:
             if not self._vision.down:
-                log.warning("%s: %s; %s is taken elsewhere", series, error, period)
-            elif not self._told_down:
-                self._told_down = True
-                log.warning("%s: %s; the archive is left alone from here on", series, error)
+                log.warning("%s: %s; trying another source for %s", series, error, period)
+            elif not self._warned_down:
+                self._warned_down = True
+                log.warning("%s: %s; the archive is not asked again in this query", series, error)
             self._failures[series, period] = error
+            self._listings.note_archive_failure(series, error)
             return None
         if archive is not None:
-            self._traded.add(series)
+            self._listings.note_traded(series)
         return archive
 
-    async def _of_archives(self, series: Series, archives: list[Archive]) -> dict[date, DayBars]:
-        """Days as their archives have them, unless REST shows that one was published torn."""
+    async def _from_archives(self, series: Series, archives: list[Archive]) -> dict[date, DayBars]:
+        """Days as their archives have them, unless REST shows that one was published incomplete."""
         if not archives:
             return {}
-        kept, gaps = await self._hands.do(self._keeper.keep_full, series, archives)
-        held = await together(self._with_gaps(series, day, found, archive) for day, found, archive in gaps)
-        return _merged([kept, *held])
+        full, with_gaps = await self._threads.run(self._writer.write_complete, series, archives, self._agreed_now())
+        checked = await gather_or_cancel(self._with_gaps(series, *day_with_gaps) for day_with_gaps in with_gaps)
+        return _merge([full, *checked])
 
     async def _with_gaps(self, series: Series, day: date, gaps: list[Gap], archive: Archive) -> dict[date, DayBars]:
-        """A day that lacks bars, held against what REST says of them."""
+        """A day with missing bars, after comparing them with REST."""
         bars = archive.days[day]
-        said = await self._check_gaps(series, day, bars, gaps)
-        if said == "torn":
+        result = await self._check_gaps(series, day, bars, gaps)
+        if result is GapCheck.TORN:
             log.warning(
-                "%s: the archive of %s lacks bars that the exchange has; the day is taken from REST", series, day
+                "%s: bars of %s that the exchange has are missing from the archive; the day is taken from REST",
+                series,
+                day,
             )
-            return await self._run(series, day, day, [day])
-        if said == "unchecked":
-            return {day: DayBars(day, bars, "vision")}
-        return await self._hands.do(self._keeper.keep, series, {day: (bars, self._keeper.archive(archive, said))})
+            return await self._rest_run(series, day, day, [day])
+        if result is GapCheck.UNCHECKED:
+            return {day: DayBars(day, bars, Source.VISION)}
+        return await self._write(series, {day: (bars, self._writer.archive_provenance(archive, result))})
 
-    async def _check_gaps(self, series: Series, day: date, bars: pa.RecordBatch, gaps: list[Gap]) -> str:
-        """What REST says of the bars that an archived day lacks.
-
-        Returns:
-            `confirmed` or `torn`; `unconfirmed` where REST will never tell, for it serves the symbol no longer;
-            `unchecked` where it can't tell now, so that the day is served and not kept.
-        """
+    async def _check_gaps(self, series: Series, day: date, bars: pa.RecordBatch, gaps: list[Gap]) -> GapCheck:
+        """Whether REST has the bars that are missing from an archived day."""
+        ranges = _ranges_to_check(series, gaps)
         try:
-            asked = await together(self._rest.klines(series, start, end) for start, end in _asked(series, gaps))
+            answers = await gather_or_cancel(self._rest.klines(series, start, end) for start, end in ranges)
         except (InvalidSymbolError, DelistedError):
-            return "unconfirmed"
+            return GapCheck.UNCONFIRMED
         except ProviderError as error:
             log.warning(
-                "%s: %s has gaps that can't be held against REST now, so it is not kept: %s", series, day, error
+                "%s: %s has gaps that can't be compared with REST now, so it is not stored: %s", series, day, error
             )
-            return "unchecked"
-        here = opens(bars)
-        return "torn" if any(not np.isin(opens(found), here).all() for found in asked) else "confirmed"
+            return GapCheck.UNCHECKED
+        archived = open_times(bars)
+        torn = any(not np.isin(open_times(answer), archived).all() for answer in answers)
+        return GapCheck.TORN if torn else GapCheck.CONFIRMED
 
-    # What is known of a series.
-
-    async def _before_listing(self, job: Job, got: Mapping[date, DayBars]) -> dict[date, DayBars]:
-        """The days before the series' first bar, empty. The exchange is asked once, when a day was missing."""
-        if all(day in got for day in job.archived):
-            return {}
-        return self._before(job, got, await self.first_open(job.series))
-
-    def _before(self, job: Job, got: Mapping[date, DayBars], first_open: int | None) -> dict[date, DayBars]:
-        if first_open is None:
-            return {}
-        lacking = [day for day in job.archived if day not in got]
-        closed_at = job.series.interval.closed_at
-        return {day: DayBars(day, NO_BARS, "rest") for day in lacking if closed_at(day) <= first_open}
-
-    async def first_open(self, series: Series) -> int | None:
-        """The open time of the series' first bar, where it can be learnt. Raises `InvalidSymbolError`."""
-        async with self._asking[series]:
-            if series in self._unknown:
-                raise self._unknown[series]
-            if series not in self._listings:
-                self._listings[series] = self._store.listed(series) or await self._ask_first_open(series)
-        return self._listings[series]
-
-    async def _ask_first_open(self, series: Series) -> int | None:
-        try:
-            first = await self._rest.first_open(series)
-        except InvalidSymbolError as error:
-            if not await self._ever_traded(series):
-                self._unknown[series] = error
-                raise
-            return None
-        except ProviderUnavailableError as error:
-            self._rest_down = error  # for whoever needs REST for more than this
-            return None
-        except ProviderError:
-            return None
-        if first is not None:
-            self._store.remember_listed(series, first)
-        return first
-
-    async def _ever_traded(self, series: Series) -> bool:
-        """Whether cache or archive know a symbol that REST does not."""
-        if series not in self._traded and not await asyncio.to_thread(self._store.knows, series):
-            try:
-                published = await together(self._vision.published(series, month) for month in self._months)
-            except ProviderError:
-                return False
-            if not any(published):
-                return False
-        self._traded.add(series)
-        return True
-
-    # The exchange.
+    # 3. REST.
 
     async def _from_rest(self, job: Job, days: list[date]) -> dict[date, DayBars]:
-        """Days from the exchange, which has the last word: a closed day that it has no bar of is an empty one."""
+        """Days from the exchange, the last source: a closed day of which it has no bar is an empty one."""
         if not days:
             return {}
-        if self._rest_down:
-            return await self._despite_checksum(job, days, self._rest_down)
-        # Long bars may open on days off the grid that is known, so their whole stretch is asked for.
-        runs = [(min(days), max(days))] if job.series.interval.coarse else consecutive(days)
+        if self._listings.rest_failure:
+            return await self._despite_checksum(job, days, self._listings.rest_failure)
+        # Bars longer than a day may open on days off the known grid, so their whole range is requested.
+        runs = [(min(days), max(days))] if job.series.interval.multi_day else consecutive(days)
         try:
-            found = await together(self._run(job.series, first, last, days) for first, last in runs)
+            found = await gather_or_cancel(self._rest_run(job.series, first, last, days) for first, last in runs)
         except ProviderUnavailableError as error:
             return await self._despite_checksum(job, days, error)
         except (InvalidSymbolError, DelistedError) as error:
-            if isinstance(error, InvalidSymbolError) and not await self._ever_traded(job.series):
-                raise
-            doubted = [day for day in days if self._failure(job, day)]
-            got = await self._despite_checksum(job, doubted, error) if doubted else {}
+            if isinstance(error, InvalidSymbolError):
+                await self._listings.require_traded(job.series, error)
+            failed = [day for day in days if self._failure(job, day)]
+            got = await self._despite_checksum(job, failed, error) if failed else {}
             return got | self._without_bars(job.series, [day for day in days if day not in got])
-        return _merged(found)
+        return _merge(found)
 
-    async def _run(self, series: Series, first: date, last: date, wanted: list[date]) -> dict[date, DayBars]:
+    async def _rest_run(self, series: Series, first: date, last: date, wanted: list[date]) -> dict[date, DayBars]:
+        """The days from `first` to `last`, both included, that have bars at the exchange or are wanted."""
         start, end = day_start(first), min(day_start(last) + DAY, self._now)
-        by_day = split(self._settled(await self._rest.klines(series, start, end)))
+        by_day = split_days(self._settled(await self._rest.klines(series, start, end)))
         days = sorted(by_day.keys() | {day for day in wanted if first <= day <= last})
-        origin = self._keeper.exchange(series)
-        return await self._hands.do(
-            self._keeper.keep, series, {day: (by_day.get(day, NO_BARS), origin) for day in days}
-        )
-
-    def _exchange_now(self) -> int:
-        """Now, as far as the exchange agrees: a clock that runs ahead of its own must not close a bar early."""
-        if self._settings.now is not None or self._rest.server_now is None:
-            return self._now
-        return min(self._now, self._rest.server_now)
+        provenance = self._writer.rest_provenance(series)
+        return await self._write(series, {day: (by_day.get(day, series.no_rows), provenance) for day in days})
 
     def _settled(self, bars: pa.RecordBatch) -> pa.RecordBatch:
-        """Without the bars that only a clock ahead of the exchange's takes for closed."""
-        now, times = self._exchange_now(), closes(bars)
-        return bars if now == self._now else bars.filter(pa.array((times < now) | (times >= self._now)))
+        """Without the bars that are closed by this machine's clock and not by the exchange's."""
+        agreed_now, times = self._agreed_now(), close_times(bars)
+        if agreed_now == self._now:
+            return bars
+        return bars.filter(pa.array((times < agreed_now) | (times >= self._now)))
+
+    def _agreed_now(self) -> int:
+        return self._rest.agreed_now(self._now)
 
     def _failure(self, job: Job, day: date) -> ProviderError | None:
         """Why the archive could not give a day that it may well have."""
@@ -287,40 +253,46 @@ class Failover:
     async def _despite_checksum(
         self, job: Job, days: list[date], error: ProviderError | InvalidSymbolError
     ) -> dict[date, DayBars]:
-        """Days that REST can't serve, from archives whose checksum is wrong: only if the user said so.
+        """Days that REST can't serve, from archives whose checksum is wrong: only if the user allows it.
 
-        Raises the archive's failure where it has one to say, else REST's.
+        Raises the archive's failure where there is one to report, else REST's `error`.
         """
         failures = [self._failure(job, day) for day in days]
         wrong = [failure for failure in failures if isinstance(failure, ChecksumError)]
         if self._settings.checksum != "warn" or len(wrong) < len(days):
-            served = not isinstance(error, ProviderUnavailableError)  # REST answered: what lacks is the archive's fault
-            first = next(iter(wrong), None) or (next(filter(None, failures), None) if served else None)
+            answered = not isinstance(error, ProviderUnavailableError)  # then the archive is to blame
+            first = next(iter(wrong), None) or (next(filter(None, failures), None) if answered else None)
             raise (first or error) from (error if first else None)
         got: dict[date, DayBars] = {}
         for day in days:
             period = day if (job.series, day) in self._failures else job.month
             archive = await self._vision.fetch(job.series, period, verify=False)
-            bars = archive.days.get(day, NO_BARS) if archive else NO_BARS
+            bars = archive.days.get(day, job.series.no_rows) if archive else job.series.no_rows
             log.warning("%s: %s is used although the checksum of its archive is wrong", job.series, day)
-            gaps = "unconfirmed" if gaps_of_day(job.series.interval, day, bars) else ""
-            origin = self._keeper.archive(archive, gaps) if archive else self._keeper.exchange(job.series)
-            got |= await self._hands.do(self._keeper.keep, job.series, {day: (bars, origin)})
+            gaps = GapCheck.UNCONFIRMED if gaps_of_day(job.series.interval, day, bars) else None
+            provenance = (
+                self._writer.archive_provenance(archive, gaps) if archive else self._writer.rest_provenance(job.series)
+            )
+            got |= await self._write(job.series, {day: (bars, provenance)})
         return got
 
     def _without_bars(self, series: Series, days: list[date]) -> dict[date, DayBars]:
-        """Days of a symbol that the exchange serves no longer. Remembered once no archive will come any more."""
-        origin, closed_at = self._keeper.exchange(series), series.interval.closed_at
-        settled = {day: (NO_BARS, origin) for day in days if closed_at(day) + _SETTLED <= self._now}
-        return {day: DayBars(day, NO_BARS, origin.source) for day in days} | self._keeper.keep(series, settled)
+        """Days of a symbol that the exchange no longer serves; stored as empty once no archive will be published."""
+        provenance, closed_at = self._writer.rest_provenance(series), series.interval.closed_at
+        final = {day: (series.no_rows, provenance) for day in days if closed_at(day) + _FINAL_AFTER <= self._now}
+        served = {day: DayBars(day, series.no_rows, Source.REST) for day in days}
+        return served | self._writer.write(series, final, self._agreed_now())
+
+    async def _write(self, series: Series, days: dict[date, tuple[pa.RecordBatch, Provenance]]) -> dict[date, DayBars]:
+        return await self._threads.run(self._writer.write, series, days, self._agreed_now())
 
 
-def _merged(parts: Iterable[dict[date, DayBars]]) -> dict[date, DayBars]:
+def _merge(parts: Iterable[dict[date, DayBars]]) -> dict[date, DayBars]:
     return {day: bars for part in parts for day, bars in part.items()}
 
 
-def _asked(series: Series, gaps: list[Gap]) -> list[tuple[int, int]]:
-    """The ranges in which to look for bars that an archived day lacks: two requests at most.
+def _ranges_to_check(series: Series, gaps: list[Gap]) -> list[tuple[int, int]]:
+    """The ranges in which to look for bars that are missing from an archived day: two requests at most.
 
     From the first gap to the last one where two pages hold that much, as for every interval from 1m on; else as much
     of the two longest gaps as a page each holds.

@@ -1,4 +1,4 @@
-"""What `fcp` asks of the failover, and what it gets: days to fetch together, and a day's bars."""
+"""Jobs: the days that are fetched together, and what a day that was read or fetched is."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ckvd_sql.market.series import Month, Series
+    from ckvd_sql.market.periods import Month
+    from ckvd_sql.market.provenance import Source
+    from ckvd_sql.market.series import Series
 
 #: Days without a monthly archive are fetched in jobs of this many, aligned in their month: callers with different
 #: ranges then still wait for each other instead of fetching a day twice.
-DAYS_A_JOB = 4
+DAYS_PER_JOB = 4
 
 
-def first_of_job(day: date) -> date:
-    """The day with which the job that holds a day would begin, if it were whole."""
-    return day.replace(day=(day.day - 1) // DAYS_A_JOB * DAYS_A_JOB + 1)
+def job_start(day: date) -> date:
+    """The first day of the aligned group of `DAYS_PER_JOB` days that a day belongs to."""
+    return day.replace(day=(day.day - 1) // DAYS_PER_JOB * DAYS_PER_JOB + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class DayBars:
-    """A day's bars, whole, and how this scan got them: `cache`, `vision` or `rest`."""
+    """A day's bars, whole, and where this scan read them."""
 
     day: date
     bars: pa.RecordBatch
-    source: str
+    source: Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Job:
         archived: Closed days: archive first, then REST.
         live: Days that are not over, or whose month is not: REST alone.
         monthly: Whether to try the month's archive before those of its days.
-        fresh: Whether to fetch even what the cache has.
+        fresh: Whether to fetch even the days that are in the cache.
     """
 
     series: Series

@@ -1,7 +1,7 @@
-"""One scan's network: an event loop in a thread of its own, the two clients on it, and nothing that outlives it.
+"""The network of one scan: an event loop in a thread of its own with the clients of both sources on it.
 
-Scans run in DuckDB's threads, which know no event loop. A `Fetcher` starts with the first job and ends with the
-scan, whatever ends that: exhaustion, LIMIT, an error, Ctrl-C or a closed connection.
+Scans run in DuckDB's threads, which have no event loop. A session starts with the first job and ends with the scan,
+whatever ends that: exhaustion, LIMIT, an error, Ctrl-C or a closed connection. It decides nothing about days.
 """
 
 from __future__ import annotations
@@ -21,36 +21,34 @@ if TYPE_CHECKING:
 
     from ckvd_sql.cache.store import DayStore
     from ckvd_sql.fetch.jobs import DayBars, Job
-    from ckvd_sql.market.series import Market, Month
+    from ckvd_sql.market.periods import Month, Period
+    from ckvd_sql.market.series import Market, Series
     from ckvd_sql.settings import Settings
     from ckvd_sql.sources.rest import Symbol
 
-
 T = TypeVar("T")
 
-_TURN = 0.25  # seconds
+_POLL_SECONDS = 0.25
 
 
-def outcome(future: Future[T]) -> T:
-    """A future's result, waited for in short turns: a signal must get its turn in the main thread."""
+def wait_for(future: Future[T]) -> T:
+    """A future's result, waited for in short intervals, so that the main thread can handle signals in between."""
     while not future.done():
-        wait([future], timeout=_TURN)
+        wait([future], timeout=_POLL_SECONDS)
     return future.result()
 
 
-class Fetcher:
-    """Runs jobs. Use it as a context manager; it starts nothing before the first job.
-
-    Its clients, `vision` and `rest`, and the `failover` over them are there for what runs on its event loop.
+class FetchSession:
+    """Runs jobs and asks the sources. Use it as a context manager; nothing is started before the first request.
 
     Args:
-        settings: Where the sources are, and how hard to try.
-        store: Where fetched days are kept.
+        settings: The sources' URLs, timeouts and retries.
+        store: Where fetched days are stored.
         now: The scan's clock, in microseconds since the epoch.
         months: The months of the scan.
     """
 
-    def __init__(self, settings: Settings, store: DayStore, now: int, months: Iterable[Month]) -> None:
+    def __init__(self, settings: Settings, store: DayStore, now: int, months: Iterable[Month] = ()) -> None:
         self._settings = settings
         self._store = store
         self._now = now
@@ -69,7 +67,7 @@ class Fetcher:
     def start(self, job: Job) -> Future[dict[date, DayBars]]:
         """Begin a job; its result has every day of the job, some perhaps without bars.
 
-        With the network switched off the result is an `OfflineError`.
+        The result is an `OfflineError` where the network is switched off.
         """
         if self._settings.offline:
             refused: Future[dict[date, DayBars]] = Future()
@@ -77,33 +75,56 @@ class Fetcher:
             return refused
         return self._network().start_task_soon(self._fetch, job)
 
+    def symbols(self, market: Market) -> list[Symbol]:
+        """The symbols of a market, from the exchange. Raises `OfflineError` and `ProviderError`."""
+        return self._call(lambda: self._rest.symbols(market))
+
+    def first_open(self, series: Series) -> int | None:
+        """The open time of a series' first bar in microseconds since the epoch; None where it can't be learnt.
+
+        Raises:
+            InvalidSymbolError: No source knows the symbol.
+            OfflineError: The network is switched off.
+        """
+        return self._call(lambda: self._failover.first_open(series))
+
+    def published_checksums(self, series: Series, periods: list[Period]) -> dict[Period, str | None]:
+        """The SHA-256 in hex that the archive publishes now for each period; None where it has no file.
+
+        Raises:
+            OfflineError: The network is switched off.
+            ProviderError: The archive can't be asked.
+        """
+
+        async def ask() -> list[str | None]:
+            from ckvd_sql.sources.concurrency import gather_or_cancel  # noqa: PLC0415 (as the clients below)
+
+            return await gather_or_cancel(self._vision.published_checksum(series, period) for period in periods)
+
+        return dict(zip(periods, self._call(ask), strict=True))
+
+    def _call(self, ask: Callable[[], Awaitable[T]]) -> T:
+        if self._settings.offline:
+            raise OfflineError("the network is switched off (CKVD_OFFLINE), so this can't be asked")
+        return self._network().call(ask)
+
     async def _fetch(self, job: Job) -> dict[date, DayBars]:
         task = asyncio.current_task()
         if self._ended or task is None:
             raise asyncio.CancelledError
         self._running.add(task)
         try:
-            return await self.failover.fetch(job)
+            return await self._failover.fetch(job)
         finally:
             self._running.discard(task)
 
     async def _end_jobs(self) -> None:
-        """Stop what is under way and wait until it has stopped: a job must not meet a client that is closed."""
+        """Cancel what is running and wait until it has ended: a job must not meet a client that is closed."""
         self._ended = True
         for task in self._running:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running)
-
-    def symbols(self, market: Market) -> list[Symbol]:
-        """The symbols of a market, from the exchange."""
-        return self.call(lambda: self.rest.symbols(market))
-
-    def call(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """The result of one call of the clients. Raises `OfflineError` where the network is switched off."""
-        if self._settings.offline:
-            raise OfflineError("nobody can be asked: the network is switched off (CKVD_OFFLINE)")
-        return self._network().call(ask)
 
     def _network(self) -> BlockingPortal:
         if self._portal is None:
@@ -117,14 +138,17 @@ class Fetcher:
     async def _clients(self) -> AsyncIterator[None]:
         # The network's libraries are loaded by the first query that needs them: most need none.
         from ckvd_sql.fetch.failover import Failover  # noqa: PLC0415
-        from ckvd_sql.sources.concurrency import Hands  # noqa: PLC0415
-        from ckvd_sql.sources.rest import Rest  # noqa: PLC0415
-        from ckvd_sql.sources.vision import Vision  # noqa: PLC0415
+        from ckvd_sql.sources.concurrency import WorkerThreads  # noqa: PLC0415
+        from ckvd_sql.sources.rest import RestClient  # noqa: PLC0415
+        from ckvd_sql.sources.vision import VisionClient  # noqa: PLC0415
 
-        slots, hands = asyncio.Semaphore(self._settings.concurrency), Hands()
-        async with Vision(self._settings, slots, hands) as self.vision, Rest(self._settings, slots) as self.rest:
-            self.failover = Failover(
-                self._settings, self._store, self.vision, self.rest, hands, self._now, self._months
+        slots, threads = asyncio.Semaphore(self._settings.concurrency), WorkerThreads()
+        async with (
+            VisionClient(self._settings, slots, threads) as self._vision,
+            RestClient(self._settings, slots) as self._rest,
+        ):
+            self._failover = Failover(
+                self._settings, self._store, self._vision, self._rest, threads, self._now, self._months
             )
             try:
                 yield

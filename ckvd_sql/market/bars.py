@@ -1,34 +1,25 @@
-"""Bars as Arrow: the schema, archive CSV and REST JSON into record batches, and what makes a day sound.
+"""Bars as Arrow: the schema of klines, and how record batches of bars are cut, joined and read as numbers.
 
-One time unit and one schema from parser to file to SQL. What is not exactly bars of the asked series and period
-raises `MalformedDataError`; nothing is invented or repaired. No clock, no disk, no network here.
+One schema and one time unit from parser to file to SQL. No clock, no disk, no network here.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-import zlib
-from datetime import date
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import csv
 
-from ckvd_sql.errors import MalformedDataError
-from ckvd_sql.market.series import DAY, Month, day_of, day_start
+from ckvd_sql.market.periods import DAY, numbered_day
 
 if TYPE_CHECKING:
-    from ckvd_sql.market.series import Period, Series
+    from datetime import date
 
 INSTANT = pa.timestamp("us", tz="UTC")
 
-#: The columns of a day file. `symbol` and `source` are not stored: the path and the scan know them.
+#: The stored columns of a kline; prices and volumes are float64. `symbol` and `source` are added by the scan.
 BAR_SCHEMA = pa.schema(
     [
         pa.field(name, kind, nullable=False)
@@ -50,108 +41,39 @@ BAR_SCHEMA = pa.schema(
 
 NO_BARS = pa.RecordBatch.from_pylist([], schema=BAR_SCHEMA)
 
-_JOINED_ROWS = 512  # days with fewer rows are joined, for each batch costs DuckDB some microseconds
-
-_COLUMNS = len(BAR_SCHEMA) + 1  # a twelfth column is there in every source, and ignored
-_TIMES = ("open_time", "close_time")
-_RAW_TYPES = {field.name: pa.int64() if field.name in _TIMES else field.type for field in BAR_SCHEMA}
-_NO_ROWS = {name: pa.array([], kind) for name, kind in _RAW_TYPES.items()}
-
-#: Values from here on are microseconds (1973-03-03), below it milliseconds (the year 5138).
-_MICROSECONDS_FROM = 10**14
-_EARLIEST = day_start(date(2009, 1, 1))
-_LATEST = day_start(date(2100, 1, 1))
-
-#: What a row may take as CSV text, generously; it bounds what a zip may unpack to.
-_MAX_ROW_BYTES = 400
-
-#: CSV is parsed in pieces of this many bytes: what is parsed and what comes of it then stay in the processor's cache.
-_BLOCK = 1 << 19
+_SMALL_DAY_ROWS = 512  # days with fewer rows are joined, since each batch costs DuckDB some microseconds
 
 
-def read_archive(data: bytes, series: Series, period: Period, url: str) -> dict[date, pa.RecordBatch]:
-    """The bars of a daily or monthly zip, by UTC day. Days without a bar are not in the answer.
-
-    Raises:
-        MalformedDataError: The zip is torn, holds another file, or its text is not bars of this period.
-    """
-    text = _unzip(data, f"{series.archive_stem(period)}.csv", _row_limit(series, period) * _MAX_ROW_BYTES, url)
-    days = split(_sound(_read_csv(text, url), url))
-    first, last = (period.first, period.last) if isinstance(period, Month) else (period, period)
-    strange = [day for day in days if not first <= day <= last]
-    if strange and not series.interval.coarse:
-        raise MalformedDataError(f"{url} holds bars of {strange[0]}, which is not in {period}", url=url)
-    # A long bar may reach over the month's end; the month in which it opens has it.
-    return {day: bars for day, bars in days.items() if first <= day <= last}
-
-
-def read_rest(body: bytes, url: str) -> pa.RecordBatch:
-    """The bars of a REST answer, sorted. Raises `MalformedDataError` where it is not rows of bars."""
-    return _of_rows(_rows(body, url), url)
-
-
-def read_bars(body: bytes, url: str, start: int, end: int, limit: int) -> tuple[pa.RecordBatch, bool]:
-    """`read_rest`, refusing rows that open outside `[start, end)`, and whether there are as many rows as `limit`."""
-    rows = _rows(body, url)
-    bars = _of_rows(rows, url)
-    if bars.num_rows and not (start <= opens(bars)[0] and opens(bars)[-1] < end):
-        raise MalformedDataError(f"{url} answered with klines that were not asked for", url=url)
-    return bars, len(rows) >= limit
-
-
-def _rows(body: bytes, url: str) -> list[Any]:
-    try:
-        rows = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise MalformedDataError(f"{url} did not answer with JSON: {error}", url=url) from error
-    if not isinstance(rows, list):
-        raise MalformedDataError(f"{url} did not answer with a list of klines", url=url)
-    return rows
-
-
-def _of_rows(rows: list[Any], url: str) -> pa.RecordBatch:
-    if not rows:
-        return NO_BARS
-    try:
-        columns = list(zip(*rows, strict=True))
-        if len(columns) != _COLUMNS:
-            raise ValueError(f"{len(columns)} fields in a row")  # noqa: TRY301
-        raw = {name: _strict(column, kind) for (name, kind), column in zip(_RAW_TYPES.items(), columns, strict=False)}
-    except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
-        raise MalformedDataError(f"{url} did not answer with rows of klines: {error}", url=url) from error
-    return _sound(raw, url)
-
-
-def opens(bars: pa.RecordBatch) -> npt.NDArray[np.int64]:
+def open_times(bars: pa.RecordBatch) -> npt.NDArray[np.int64]:
     """The open times as microseconds since the epoch, without a copy."""
     return integers(bars.column("open_time"))
 
 
-def closes(bars: pa.RecordBatch) -> npt.NDArray[np.int64]:
+def close_times(bars: pa.RecordBatch) -> npt.NDArray[np.int64]:
     """The close times as microseconds since the epoch, without a copy."""
     return integers(bars.column("close_time"))
 
 
-def join(days: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """Bars in few batches: large days as they are, small ones in one piece."""
-    small = sum(day.num_rows for day in days) < _JOINED_ROWS * len(days)
+def join_days(days: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Bars in few batches: large days as they are, small ones joined into one batch."""
+    small = sum(day.num_rows for day in days) < _SMALL_DAY_ROWS * len(days)
     return [pa.concat_batches(days)] if small and len(days) > 1 else days
 
 
-def within(bars: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
+def rows_between(bars: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
     """The rows that open in `[start, end)`, without a copy. The rows must be sorted."""
-    first, last = np.searchsorted(opens(bars), (start, end))
+    first, last = np.searchsorted(open_times(bars), (start, end))
     return bars.slice(int(first), max(0, int(last - first)))
 
 
-def closed(bars: pa.RecordBatch, now: int) -> pa.RecordBatch:
+def closed_rows(bars: pa.RecordBatch, now: int) -> pa.RecordBatch:
     """The rows whose close time has passed."""
-    return bars if all_closed(bars, now) else bars.filter(pa.array(closes(bars) < now))
+    return bars if all_closed(bars, now) else bars.filter(pa.array(close_times(bars) < now))
 
 
 def all_closed(bars: pa.RecordBatch, now: int) -> bool:
     """Whether the close time of every row has passed."""
-    return bars.num_rows == 0 or bool(closes(bars).max() < now)
+    return bars.num_rows == 0 or bool(close_times(bars).max() < now)
 
 
 def integers(column: pa.Array) -> npt.NDArray[np.int64]:
@@ -160,119 +82,10 @@ def integers(column: pa.Array) -> npt.NDArray[np.int64]:
     return values
 
 
-def _row_limit(series: Series, period: Period) -> int:
-    """More rows than a sound archive of the period has: the grid's, twice over, for off-grid restarts."""
-    first, last = (period.first, period.last) if isinstance(period, Month) else (period, period)
-    return 2 * len(series.interval.slots(day_start(first), day_start(last) + DAY)) + 100
-
-
-def _unzip(data: bytes, member: str, limit: int, url: str) -> bytes:
-    """The one member that the zip must have, unpacked in memory and never beyond `limit` bytes."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if archive.namelist() != [member]:
-                raise MalformedDataError(f"{url} should hold {member} alone, not {archive.namelist()[:3]}", url=url)
-            packed = archive.getinfo(member)
-            if packed.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-                raise MalformedDataError(f"{url} is packed in a way that Binance does not use", url=url)
-            if packed.file_size > limit:
-                raise MalformedDataError(f"{url} unpacks to more than {limit} bytes, too much for its bars", url=url)
-            with archive.open(packed) as file:
-                return file.read(packed.file_size + 1)  # told how much it is, zlib asks for little more memory
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        NotImplementedError,
-        RuntimeError,
-        ValueError,
-    ) as error:
-        raise MalformedDataError(f"{url} is not a sound zip: {error}", url=url) from error
-
-
-def _read_csv(text: bytes, url: str) -> dict[str, pa.Array]:
-    """The raw columns of an archive's CSV. A header is told by its first byte: files get re-uploaded with one."""
-    text = text.lstrip()
-    names = [*_RAW_TYPES, "ignore"]
-    if not text:
-        return _NO_ROWS
-    try:
-        table = csv.read_csv(
-            pa.BufferReader(text),
-            read_options=csv.ReadOptions(
-                column_names=names,
-                skip_rows=1 if text[:1].isalpha() else 0,
-                use_threads=False,
-                block_size=_BLOCK,
-            ),
-            parse_options=csv.ParseOptions(quote_char=False),
-            convert_options=csv.ConvertOptions(
-                column_types=_RAW_TYPES, include_columns=list(_RAW_TYPES), null_values=[], check_utf8=False
-            ),
-        )
-    except pa.ArrowException as error:
-        raise MalformedDataError(f"{url} is not CSV of klines: {error}", url=url) from error
-    whole = table.combine_chunks().to_batches()
-    return dict(zip(_RAW_TYPES, whole[0].columns, strict=True)) if whole else _NO_ROWS
-
-
-def _strict(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
-    """A JSON column: numbers for times and counts, decimal text for the rest, as Binance writes them."""
-    if kind == pa.int64():
-        if not all(type(value) is int for value in values):
-            raise TypeError("a time or count is not a whole number")
-        return pa.array(values, kind)
-    return pa.array(values, pa.string()).cast(kind)
-
-
-def _sound(raw: dict[str, pa.Array], url: str) -> pa.RecordBatch:
-    """Raw columns as bars: one time unit, sorted, each open time once, every number finite."""
-    opened = _microseconds(raw["open_time"], 0)
-    ended = _microseconds(raw["close_time"], 999)
-    if len(opened) == 0:
-        return NO_BARS
-    for times in (opened, ended):
-        if times.min() < _EARLIEST or times.max() >= _LATEST:
-            raise MalformedDataError(f"{url} has times that are no times", url=url)
-    for name, array in raw.items():
-        if array.null_count or not np.isfinite(array.to_numpy()).all():
-            raise MalformedDataError(f"{url} has a {name} that is no number", url=url)
-    columns = raw | {"open_time": _instants(opened), "close_time": _instants(ended)}
-    arrays = [columns[name] for name in BAR_SCHEMA.names]
-    bars = pa.RecordBatch.from_arrays(arrays, schema=BAR_SCHEMA)
-    steps = np.diff(opened)
-    return bars if (steps > 0).all() else _unique(bars, url)
-
-
-def _microseconds(column: pa.Array, tail: int) -> npt.NDArray[np.int64]:
-    """Times in microseconds, each value's unit told by its magnitude; `tail` completes a millisecond."""
-    values = column.to_numpy()
-    micros: npt.NDArray[np.int64] = np.where(values < _MICROSECONDS_FROM, values * 1000 + tail, values)
-    return micros
-
-
-def _instants(times: npt.NDArray[np.int64]) -> pa.Array:
-    return pa.Array.from_buffers(INSTANT, len(times), [None, pa.py_buffer(times)])
-
-
-def _unique(bars: pa.RecordBatch, url: str) -> pa.RecordBatch:
-    """Bars sorted by open time without exact duplicates; two different rows for one open time are refused."""
-    bars = bars.take(pc.sort_indices(bars.column("open_time")))
-    again = np.flatnonzero(np.diff(opens(bars)) == 0)
-    if len(again) == 0:
-        return bars
-    if not bars.take(pa.array(again)).equals(bars.take(pa.array(again + 1))):
-        raise MalformedDataError(f"{url} has different rows for one open time", url=url)
-    keep = np.ones(bars.num_rows, dtype=bool)
-    keep[again + 1] = False
-    return bars.filter(pa.array(keep))
-
-
-def split(bars: pa.RecordBatch) -> dict[date, pa.RecordBatch]:
+def split_days(bars: pa.RecordBatch) -> dict[date, pa.RecordBatch]:
     """Sorted bars by the UTC day of their open time."""
     if bars.num_rows == 0:
         return {}
-    numbers = opens(bars) // DAY
+    numbers = open_times(bars) // DAY
     bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), bars.num_rows]
-    return {day_of(int(numbers[first]) * DAY): bars.slice(first, last - first) for first, last in pairwise(bounds)}
+    return {numbered_day(int(numbers[first])): bars.slice(first, last - first) for first, last in pairwise(bounds)}

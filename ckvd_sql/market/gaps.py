@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ckvd_sql.market.bars import opens
-from ckvd_sql.market.series import DAY, Span, day_start
+from ckvd_sql.market.bars import open_times
+from ckvd_sql.market.periods import DAY, Span, day_start
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,7 +47,7 @@ def find_gaps(interval: Interval, span: Span, now: int, days: Iterable[pa.Record
                 yield _gap(interval, expected, first)
             expected = max(expected, end)
     last = slots.stop
-    while last > expected and interval.opens(last) > now:
+    while last > expected and interval.open_time(last) > now:
         last -= 1
     if expected < last:
         yield _gap(interval, expected, last)
@@ -55,10 +55,10 @@ def find_gaps(interval: Interval, span: Span, now: int, days: Iterable[pa.Record
 
 def gaps_of_day(interval: Interval, day: date, bars: pa.RecordBatch) -> list[Gap]:
     """The gaps of a day that is over. Bars longer than a day have none within one."""
-    if interval.step is None or interval.coarse:
+    if interval.step is None or interval.multi_day:
         return []
     whole = Span(day_start(day), day_start(day) + DAY)
-    slots, times = interval.slots(whole.start, whole.end), opens(bars)
+    slots, times = interval.slots(whole.start, whole.end), open_times(bars)
     if len(times) == len(slots) and times[0] == whole.start and (np.diff(times) == interval.step).all():
         return []  # as most days are
     return list(find_gaps(interval, whole, whole.end, [bars]))
@@ -78,9 +78,9 @@ def _runs(interval: Interval, bars: pa.RecordBatch) -> list[tuple[int, int]]:
     if bars.num_rows == 0:
         return []
     if interval.step is None:
-        slots = np.array([interval.slot(int(instant)) for instant in opens(bars)])
+        slots = np.array([interval.slot(int(instant)) for instant in open_times(bars)])
     else:
-        slots = (opens(bars) - interval.phase) // interval.step
+        slots = (open_times(bars) - interval.phase) // interval.step
     breaks = np.flatnonzero(np.diff(slots) > 1)
     firsts = slots[np.concatenate(([0], breaks + 1))].tolist()
     lasts = slots[np.concatenate((breaks, [len(slots) - 1]))].tolist()
@@ -88,4 +88,4 @@ def _runs(interval: Interval, bars: pa.RecordBatch) -> list[tuple[int, int]]:
 
 
 def _gap(interval: Interval, first: int, end: int) -> Gap:
-    return Gap(interval.opens(first), interval.opens(end), end - first)
+    return Gap(interval.open_time(first), interval.open_time(end), end - first)

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ckvd_sql.errors import InvalidArgumentError, InvalidSymbolError
-from ckvd_sql.market.series import Series, parse_interval, parse_market, parse_span, parse_symbol
+from ckvd_sql.market.parse import parse_interval, parse_market, parse_span, parse_symbol
+from ckvd_sql.market.series import Series
 
 if TYPE_CHECKING:
-    from ckvd_sql.market.series import Interval, Market, Span
+    from ckvd_sql.market.periods import Span
+    from ckvd_sql.market.series import Interval, Market
 
 
 @dataclass(frozen=True, slots=True)

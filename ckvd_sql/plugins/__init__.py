@@ -1,1 +1,1 @@
-"""Integrations, one small file each. What they integrate with is imported there alone."""
+"""Integrations with other libraries, one module each; only that module imports the other library."""

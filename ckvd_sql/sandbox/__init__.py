@@ -1,4 +1,4 @@
-r"""A sandbox that plays Binance on loopback: archive and REST, made up or replayed from a folder, and faults.
+r"""A stand-in for Binance on loopback: archive and REST, with synthetic or replayed data, and faults on request.
 
 with Sandbox(now="2024-06-15T12:00:00") as exchange:
     exchange.add(Fault(path=r"\.zip$", kind="status", status=503, times=2))

@@ -1,8 +1,7 @@
-"""What Binance's files have really had wrong with them: tables of pure functions, by what they do.
+"""Defects that Binance's files have really had, as tables of pure functions grouped by what they change.
 
-An anomaly of rows changes the bars of a zip, and REST's too where a fault asks for that; one of text or of members
-changes the zip alone. Rows are told by their time of day, so that a day looks the same in whatever window or month.
-A zip's checksum is that of the changed bytes: it was published so. Knows neither faults nor HTTP.
+Row anomalies change the bars of a zip, and those of REST where a fault asks for it; text and member anomalies
+change the zip alone. Knows neither faults nor HTTP.
 """
 
 from __future__ import annotations
@@ -11,14 +10,15 @@ import io
 import json
 import zipfile
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ckvd_sql.market.series import DAY, HOUR, MINUTE
+from ckvd_sql.market.periods import DAY, HOUR, MINUTE
 from ckvd_sql.sandbox.archive import HEADER, Asset, checksum_text, parse_path
 from ckvd_sql.sandbox.rest import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ckvd_sql.market.series import Market, Series
     from ckvd_sql.sandbox.rest import Source
@@ -29,116 +29,122 @@ Row: TypeAlias = list[str]
 Rows: TypeAlias = list[Row]
 Members: TypeAlias = list[tuple[str, bytes]]
 
-_OPENED, _CLOSED, _TRADES = 0, 6, 8
-_WHOLE = (_OPENED, _CLOSED, _TRADES)  # the cells that REST gives as numbers
+_OPEN_TIME, _CLOSE, _CLOSE_TIME, _TRADES = 0, 4, 6, 8
+_INTEGER_CELLS = (_OPEN_TIME, _CLOSE_TIME, _TRADES)  # the cells that REST gives as numbers
 _MS_DIGITS = 13
 
-#: The time of day at which the grid began anew on 2018-02-09.
+#: The time of day at which the grid restarted on spot on 2018-02-09, µs (binance-public-data #14).
 RESTART = 9 * HOUR + 58 * MINUTE + 14_789_000
-#: The moment at which spot trading stopped on 2023-03-24.
+#: The time of day at which spot trading stopped on 2023-03-24, µs.
 STOP = 12 * HOUR + 39 * MINUTE + 41_646_000
-#: The last bar of 2025-04-22 as it was first published.
+#: The time of day of the last bar of 2025-04-22 as first published, µs (binance-public-data #436).
 TORN = 7 * HOUR + 36 * MINUTE
 
-_BOMB = 64 << 20  # bytes that a bomb unpacks to
+_BOMB_BYTES = 64 << 20
+
+# Anomalies pick rows by their time of day, so that a day is the same in every window and month that contains it.
 
 
 def _unit(row: Row) -> int:
-    """µs in one step of the row's times."""
-    return 1 if len(row[_OPENED]) > _MS_DIGITS else 1000
+    """The unit of the row's times, in µs: 1 or 1000."""
+    return 1 if len(row[_OPEN_TIME]) > _MS_DIGITS else 1000
 
 
-def _clock(row: Row) -> int:
+def _time_of_day(row: Row) -> int:
     """The time of day at which the row opens, µs."""
-    return int(row[_OPENED]) * _unit(row) % DAY
+    return int(row[_OPEN_TIME]) * _unit(row) % DAY
 
 
 def _length(row: Row) -> int:
-    """How long the row's bar is, µs."""
-    return (int(row[_CLOSED]) + 1 - int(row[_OPENED])) * _unit(row)
+    """The length of the row's bar, µs."""
+    return (int(row[_CLOSE_TIME]) + 1 - int(row[_OPEN_TIME])) * _unit(row)
 
 
-def _with(row: Row, **cells: object) -> Row:
-    """The row with some cells changed, each by its number: `_with(row, _6=0)`."""
-    changed = {int(name[1:]): str(value) for name, value in cells.items()}
-    return [changed.get(number, cell) for number, cell in enumerate(row)]
+def _replace(row: Row, cells: Mapping[int, object]) -> Row:
+    """The row with some cells replaced, by their numbers."""
+    return [str(cells.get(number, cell)) for number, cell in enumerate(row)]
 
 
-def _holding(moment: int, change: Callable[[Row], Row]) -> Callable[[Rows], Rows]:
-    """Change the bar in whose time a time of day falls."""
-    return lambda rows: [change(row) if 0 <= moment - _clock(row) < _length(row) else row for row in rows]
+def _change_bar_at(moment: int, change: Callable[[Row], Row]) -> Callable[[Rows], Rows]:
+    """An anomaly that changes the bar that contains a time of day (µs)."""
+    return lambda rows: [change(row) if 0 <= moment - _time_of_day(row) < _length(row) else row for row in rows]
 
 
-def _without(*spans: tuple[int, int]) -> Callable[[Rows], Rows]:
-    """Leave out the bars that open in these hours of the day, `[first, end)`."""
+def _drop_hours(*spans: tuple[int, int]) -> Callable[[Rows], Rows]:
+    """An anomaly that drops the bars which open in these hours of the day, `[first, end)`."""
     return lambda rows: [
-        row for row in rows if not any(first * HOUR <= _clock(row) < end * HOUR for first, end in spans)
+        row for row in rows if not any(first * HOUR <= _time_of_day(row) < end * HOUR for first, end in spans)
     ]
 
 
-def _restarted(row: Row) -> Row:
+def _repeat(change: Callable[[Row], Row]) -> Callable[[Rows], Rows]:
+    """An anomaly that adds a second copy, changed by `change`, to each bar from 06:00 to 08:00."""
+
+    def repeat(rows: Rows) -> Rows:
+        copied = [[row, change(row)] if 6 * HOUR <= _time_of_day(row) < 8 * HOUR else [row] for row in rows]
+        return list(chain.from_iterable(copied))
+
+    return repeat
+
+
+def _restart_grid(row: Row) -> Row:
     unit, length = _unit(row), _length(row)
-    if _clock(row) + length <= RESTART:
+    if _time_of_day(row) + length <= RESTART:
         return row
-    shift = RESTART % length
-    opened = int(row[_OPENED]) + shift // unit
-    midnight = (opened * unit // DAY + 1) * DAY // unit
-    return _with(row, _0=opened, _6=min(int(row[_CLOSED]) + shift // unit, midnight - 1))
+    shift = RESTART % length // unit
+    open_time = int(row[_OPEN_TIME]) + shift
+    midnight = (open_time * unit // DAY + 1) * DAY // unit
+    return _replace(row, {_OPEN_TIME: open_time, _CLOSE_TIME: min(int(row[_CLOSE_TIME]) + shift, midnight - 1)})
 
 
-def _stopped(row: Row) -> Row:
-    # In µs as in ms, the bar lasted to the end of that millisecond.
-    last = int(row[_OPENED]) * _unit(row) + STOP - _clock(row) + 999
-    return _with(row, _6=last // _unit(row))
+def _close_early(row: Row) -> Row:
+    # STOP is in whole ms; a close time in µs is the end of that ms.
+    last = int(row[_OPEN_TIME]) * _unit(row) + STOP - _time_of_day(row) + 999
+    return _replace(row, {_CLOSE_TIME: last // _unit(row)})
 
 
-def _zero(cell: str) -> str:
+def _zero_like(cell: str) -> str:
+    """Zero, with as many decimals as the cell."""
     _, point, fraction = cell.partition(".")
     return f"0{point}{'0' * len(fraction)}"
 
 
-def _untraded(row: Row) -> Row:
-    price, quiet = row[1], [_zero(cell) for cell in row]
-    return [row[0], *[price] * 4, quiet[5], row[6], *quiet[7:]]
+def _without_trades(row: Row) -> Row:
+    price, zeros = row[1], [_zero_like(cell) for cell in row]
+    return [row[0], *[price] * 4, zeros[5], row[6], *zeros[7:]]
 
 
-def _in_other_unit(row: Row) -> Row:
-    opened, closed = int(row[_OPENED]), int(row[_CLOSED])
+def _switch_unit(row: Row) -> Row:
+    opened, closed = int(row[_OPEN_TIME]), int(row[_CLOSE_TIME])
     if _unit(row) == 1:
-        return _with(row, _0=opened // 1000, _6=closed // 1000)
-    return _with(row, _0=opened * 1000, _6=closed * 1000 + 999)
+        return _replace(row, {_OPEN_TIME: opened // 1000, _CLOSE_TIME: closed // 1000})
+    return _replace(row, {_OPEN_TIME: opened * 1000, _CLOSE_TIME: closed * 1000 + 999})
 
 
-def _again(change: Callable[[Row], Row]) -> Callable[[Rows], Rows]:
-    """Repeat the bars of the hours from six to eight, changed or not."""
-    return lambda rows: [
-        one for row in rows for one in ((row, change(row)) if 6 * HOUR <= _clock(row) < 8 * HOUR else (row,))
-    ]
+def _shift_one_day(row: Row) -> Row:
+    day = DAY // _unit(row)
+    return _replace(row, {_OPEN_TIME: int(row[_OPEN_TIME]) + day, _CLOSE_TIME: int(row[_CLOSE_TIME]) + day})
 
 
-def _a_day_later(row: Row) -> Row:
-    return _with(row, _0=int(row[_OPENED]) + DAY // _unit(row), _6=int(row[_CLOSED]) + DAY // _unit(row))
-
-
-#: Anomalies of rows. Rows are in time order, of one day or several.
+#: Anomalies of rows: functions of the rows of one day or several, in time order.
 ROWS: dict[str, Callable[[Rows], Rows]] = {
-    "off grid": lambda rows: [_restarted(row) for row in rows],
-    "early close": _holding(STOP, _stopped),
-    "close before open": _holding(14 * HOUR, lambda row: _with(row, _6=int(row[_OPENED]) - 1)),
-    "missing bars": _without((13, 14)),
-    "missing in places": _without((2, 5), (10, 12), (13, 14), (23, 24)),
-    "zero trades": _holding(12 * HOUR, _untraded),
-    "mixed units": lambda rows: [_in_other_unit(row) if number % 3 else row for number, row in enumerate(rows)],
-    "duplicates": _again(lambda row: row),
-    "conflicting duplicates": _again(lambda row: _with(row, _8=int(row[_TRADES]) + 1)),
+    "off grid": lambda rows: [_restart_grid(row) for row in rows],
+    "early close": _change_bar_at(STOP, _close_early),
+    "close before open": _change_bar_at(14 * HOUR, lambda row: _replace(row, {_CLOSE_TIME: int(row[_OPEN_TIME]) - 1})),
+    "missing bars": _drop_hours((13, 14)),
+    "missing in places": _drop_hours((2, 5), (10, 12), (13, 14), (23, 24)),
+    "zero trades": _change_bar_at(12 * HOUR, _without_trades),
+    "mixed units": lambda rows: [_switch_unit(row) if number % 3 else row for number, row in enumerate(rows)],
+    "duplicates": _repeat(lambda row: row),
+    "conflicting duplicates": _repeat(lambda row: _replace(row, {_TRADES: int(row[_TRADES]) + 1})),
     "unsorted": lambda rows: rows[::-1],
-    "ends at 07:36": lambda rows: [row for row in rows if _clock(row) <= TORN],
+    "ends at 07:36": lambda rows: [row for row in rows if _time_of_day(row) <= TORN],
     "no bars": lambda rows: rows[:0],
-    "another day": lambda rows: [_a_day_later(row) for row in rows],
-    "field missing": _holding(12 * HOUR, lambda row: row[:-1]),
-    "no number": _holding(12 * HOUR, lambda row: _with(row, _4="n/a")),
-    "not finite": _holding(12 * HOUR, lambda row: _with(row, _4="NaN")),
-    "no time": _holding(12 * HOUR, lambda row: _with(row, _0="0")),
+    "another day": lambda rows: [_shift_one_day(row) for row in rows],
+    "field missing": _change_bar_at(12 * HOUR, lambda row: row[:-1]),
+    "no number": _change_bar_at(12 * HOUR, lambda row: _replace(row, {_CLOSE: "n/a"})),
+    "not finite": _change_bar_at(12 * HOUR, lambda row: _replace(row, {_CLOSE: "NaN"})),
+    "no time": _change_bar_at(12 * HOUR, lambda row: _replace(row, {_OPEN_TIME: "0"})),
 }
 
 #: Anomalies of a CSV's text.
@@ -150,7 +156,7 @@ TEXTS: dict[str, Callable[[bytes], bytes]] = {
     "no last line end": lambda text: text.rstrip(b"\n"),
 }
 
-#: Anomalies of a zip's members, from the name and text of the one that should be there.
+#: Anomalies of a zip's members: functions of the name and text of the member that should be there.
 MEMBERS: dict[str, Callable[[str, bytes], Members]] = {
     "wrong file": lambda name, text: [(f"NOT{name}", text)],
     "two members": lambda name, text: [(name, text), ("README.txt", b"Thank you for downloading.\n")],
@@ -159,7 +165,7 @@ MEMBERS: dict[str, Callable[[str, bytes], Members]] = {
     "member with a root": lambda name, text: [(f"/tmp/{name}", text)],  # noqa: S108 (what must not be written)
     "member in a folder": lambda name, text: [(f"data/{name}", text)],
     "no member": lambda _name, _text: [],
-    "zip bomb": lambda name, text: [(name, text + b"\n" * _BOMB)],
+    "zip bomb": lambda name, text: [(name, text + b"\n" * _BOMB_BYTES)],
 }
 
 ANOMALIES: tuple[str, ...] = (*ROWS, *TEXTS, *MEMBERS)
@@ -167,34 +173,48 @@ ANOMALIES: tuple[str, ...] = (*ROWS, *TEXTS, *MEMBERS)
 
 @lru_cache(maxsize=64)
 def spoiled(body: bytes, name: str) -> bytes:
-    """A zip with one anomaly."""
+    """A zip with one anomaly.
+
+    Args:
+        body: The zip, with one CSV file as its member.
+        name: One of `ANOMALIES`.
+    """
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         (info,) = archive.infolist()
         text = archive.read(info)
     if name in ROWS:
-        header = HEADER if text.startswith(HEADER) else b""
-        rows = [line.split(",") for line in text.removeprefix(header).decode().splitlines()]
-        text = header + "".join(f"{','.join(row)}\n" for row in ROWS[name](rows)).encode()
+        text = _change_rows(text, ROWS[name])
     elif name in TEXTS:
         text = TEXTS[name](text)
     members = MEMBERS[name](info.filename, text) if name in MEMBERS else [(info.filename, text)]
+    return _zipped(members, info)
+
+
+def _change_rows(text: bytes, change: Callable[[Rows], Rows]) -> bytes:
+    header = HEADER if text.startswith(HEADER) else b""
+    rows = [line.split(",") for line in text.removeprefix(header).decode().splitlines()]
+    return header + "".join(f"{','.join(row)}\n" for row in change(rows)).encode()
+
+
+def _zipped(members: Members, like: zipfile.ZipInfo) -> bytes:
+    """A zip of these members, with the date and attributes of another member."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for member, content in members:
-            made = zipfile.ZipInfo(member, info.date_time)
-            made.compress_type = zipfile.ZIP_DEFLATED
-            made.external_attr = info.external_attr
-            archive.writestr(made, content)
-            archive.NameToInfo.clear()  # lest it warns of a name that is there twice: that is the point
+        for name, content in members:
+            info = zipfile.ZipInfo(name, like.date_time)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = like.external_attr
+            archive.writestr(info, content)
+            archive.NameToInfo.clear()  # "same member twice" is on purpose: no warning about a duplicate name
     return buffer.getvalue()
 
 
 class Anomalous:
-    """A source with anomalies in its zips and, where the call is one for klines, in its rows.
+    """A source whose zips and REST rows have anomalies.
 
     Args:
-        source: The source as it would be.
-        names: The anomalies, one upon the other.
+        source: The source to change.
+        names: The anomalies, applied one after the other. REST rows get those of `ROWS` alone.
     """
 
     def __init__(self, source: Source, names: Sequence[str]) -> None:
@@ -202,41 +222,41 @@ class Anomalous:
         self._names = names
 
     def listings(self, market: Market, now: int) -> Sequence[Listing]:
-        """The source's."""
+        """The source's listings, unchanged."""
         return self._source.listings(market, now)
 
     def asset(self, path: str, now: int) -> Asset | None:
-        """The zip with its anomalies, or the checksum of that."""
-        zipped = path.removesuffix(".CHECKSUM")
-        found, asset = parse_path(zipped), self._source.asset(zipped, now)
+        """The zip with its anomalies, or the checksum that matches it: Binance publishes both from the same bytes."""
+        zip_path = path.removesuffix(".CHECKSUM")
+        found, asset = parse_path(zip_path), self._source.asset(zip_path, now)
         if found is None or asset is None:
             return self._source.asset(path, now)
         body = asset.body
         for name in self._names:
             body = spoiled(body, name)
-        if path != zipped:
+        if path != zip_path:
             series, period = found
             body = checksum_text(series.market, body, f"{series.archive_stem(period)}.zip")
         return Asset(body, asset.published)
 
     def rows(self, series: Series, window: Window, now: int) -> bytes:
-        """The rows with those anomalies that are of rows; whole days of them, then the window's."""
+        """The window's rows with the row anomalies, which are applied to whole days first, as in a zip."""
         step = series.interval.step
         a_day = DAY // step if step and step <= DAY else 1
-        wide = Window(
+        whole_days = Window(
             window.start // DAY * DAY,
             -(-min(window.end, now + DAY) // DAY) * DAY,
             4 * window.limit + 2 * a_day,
             window.newest,
         )
-        rows: Rows = [[str(cell) for cell in row] for row in json.loads(self._source.rows(series, wide, now))]
+        rows: Rows = [[str(cell) for cell in row] for row in json.loads(self._source.rows(series, whole_days, now))]
         for name in self._names:
             rows = ROWS[name](rows) if name in ROWS else rows
-        # A time that is none is always in the window, as the row that it spoils was.
-        there = [row for row in rows if row[0] == "0" or window.start <= int(row[0]) * _unit(row) < window.end]
-        kept = there[-window.limit :] if window.newest else there[: window.limit]
-        return json.dumps([_json_row(row) for row in kept], separators=(",", ":")).encode()
+        # "no time" sets an open time to 0; that row stays in the window, where it was before.
+        inside = [row for row in rows if row[0] == "0" or window.start <= int(row[0]) * _unit(row) < window.end]
+        limited = inside[-window.limit :] if window.newest else inside[: window.limit]
+        return json.dumps([_json_row(row) for row in limited], separators=(",", ":")).encode()
 
 
 def _json_row(row: Row) -> list[Any]:
-    return [int(cell) if number in _WHOLE else cell for number, cell in enumerate(row)]
+    return [int(cell) if number in _INTEGER_CELLS else cell for number, cell in enumerate(row)]

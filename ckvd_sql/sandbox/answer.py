@@ -1,6 +1,6 @@
-"""What the sandbox answers: status, headers and body as one value, and the bodies that several rooms share.
+"""The sandbox's HTTP answers as values, and the bodies that several modules share.
 
-Knows nothing of sockets; `server` puts answers on the wire.
+Knows neither sockets nor the HTTP server; `server` sends answers.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from xml.sax.saxutils import escape
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+JSON_HEADERS = {"Content-Type": "application/json;charset=UTF-8"}
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer."""
+    """An HTTP answer: status, headers and body."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -24,18 +26,18 @@ class Answer:
 
 
 def json_answer(value: Any, status: int = 200) -> Answer:
-    """A value as JSON."""
+    """A value serialized as JSON."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return Answer(status, {"Content-Type": "application/json;charset=UTF-8"}, text.encode())
+    return Answer(status, JSON_HEADERS, text.encode())
 
 
 def error_answer(code: int, message: str, status: int = 400) -> Answer:
-    """An error as Binance's REST interface words it."""
+    """An error in the form of Binance's REST API: `{"code": ..., "msg": ...}`."""
     return json_answer({"code": code, "msg": message}, status)
 
 
 def no_such_key(path: str) -> Answer:
-    """What the archive's bucket says of a file that is not there, or not yet."""
+    """The archive bucket's 404 for a file that does not exist or is not published yet: S3's XML."""
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         "<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message>"

@@ -1,6 +1,7 @@
-"""The archive's files: which path means which bars, when a file is published, and its bytes.
+"""The archive's files: which path stands for which bars, when a file is published, and its bytes.
 
-A zip is the same bytes whenever it is asked for; before it is published it is not there. Knows no HTTP.
+A zip has the same bytes on every request and does not exist before it is published. Paths, columns and checksum
+files are those of github.com/binance/binance-public-data. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -15,26 +16,14 @@ from functools import lru_cache
 from itertools import pairwise
 
 from ckvd_sql.errors import InvalidArgumentError
-from ckvd_sql.market.series import (
-    DAY,
-    HOUR,
-    MINUTE,
-    SECOND,
-    Interval,
-    Market,
-    Month,
-    Period,
-    Series,
-    day_of,
-    day_start,
-    parse_interval,
-    parse_symbol,
-)
+from ckvd_sql.market.parse import parse_interval, parse_symbol
+from ckvd_sql.market.periods import DAY, HOUR, MINUTE, SECOND, Month, Period, day_of, day_start
+from ckvd_sql.market.series import Interval, Market, Series
 from ckvd_sql.sandbox.bars import csv_text
 from ckvd_sql.sandbox.history import closed_bars
 from ckvd_sql.sandbox.symbols import listing_of
 
-#: The futures archive's first day with a header row.
+#: The first day whose futures files have a header row; the real archive varies around it.
 HEADERS_SINCE = date(2022, 5, 1)
 
 HEADER = (
@@ -42,6 +31,7 @@ HEADER = (
     b"quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore\n"
 )
 
+# Observed delays between the end of a period and its publication.
 _DAILY_DELAY = {Market.SPOT: 4 * HOUR, Market.UM: 8 * HOUR + 35 * MINUTE, Market.CM: 8 * HOUR + 35 * MINUTE}
 _MONTHLY_DELAY = 3 * DAY
 
@@ -58,7 +48,7 @@ class Asset:
 
     Attributes:
         body: Its bytes.
-        published: When it came to be there, µs.
+        published: The instant of its publication, µs.
     """
 
     body: bytes
@@ -66,12 +56,12 @@ class Asset:
 
     @property
     def etag(self) -> str:
-        """The MD5 in hex, as S3 has it."""
+        """The MD5 in hex, which is S3's ETag of a file uploaded in one part."""
         return hashlib.md5(self.body, usedforsecurity=False).hexdigest()
 
 
 def parse_path(path: str) -> tuple[Series, Period] | None:
-    """The series and period of a zip's path, or None where no archive has such a path."""
+    """The series and period of a zip's path (`data/...zip`), or None for a path that the archive can't have."""
     match = _PATH.fullmatch(path)
     if match is None:
         return None
@@ -83,7 +73,7 @@ def parse_path(path: str) -> tuple[Series, Period] | None:
     period = _period(match["file"].removeprefix(f"{series.symbol}-{series.interval.name}-"))
     if period is None or series.archive_path(period) != path:
         return None
-    if series.interval.coarse and not isinstance(period, Month):
+    if series.interval.multi_day and not isinstance(period, Month):
         return None
     return series, period
 
@@ -100,41 +90,44 @@ def _period(text: str) -> Period | None:
 
 
 def bounds(period: Period) -> tuple[int, int]:
-    """The instants `[start, end)` of a period."""
+    """The instants `[start, end)` of a period, µs."""
     if isinstance(period, Month):
         return day_start(period.first), day_start(period.next.first)
     return day_start(period), day_start(period) + DAY
 
 
 def published_at(market: Market, interval: Interval, period: Period) -> int:
-    """When a period's files appear: hours after the day or days after the month, and all bars are closed."""
+    """The instant (µs) at which a period's files appear: some hours after the day or days after the month.
+
+    Never before the period's last bar is closed, for a 3d or 1w bar may end in the next month.
+    """
     start, end = bounds(period)
     delay = _MONTHLY_DELAY if isinstance(period, Month) else _DAILY_DELAY[market]
     slots = interval.slots(start, end)
-    closed = interval.opens(slots[-1] + 1) if slots else end
+    closed = interval.open_time(slots[-1] + 1) if slots else end
     return max(end + delay, closed + _DAILY_DELAY[market])
 
 
 def checksum_text(market: Market, body: bytes, name: str) -> bytes:
-    """A `.CHECKSUM` file: SHA-256, two spaces, the zip's name; only futures end the line."""
+    """A `.CHECKSUM` file: SHA-256 in hex, two spaces, the zip's name; a line end on futures alone, as observed."""
     end = "" if market is Market.SPOT else "\n"
     return f"{hashlib.sha256(body).hexdigest()}  {name}{end}".encode()
 
 
 def zip_of(series: Series, period: Period) -> bytes | None:
-    """A period's zip, or None if it has no bars. Does not ask whether it is published."""
-    # 1s zips are large, so fewer of them are kept.
-    return (_rare_zip if series.interval.step == SECOND else _common_zip)(series, period)
+    """A period's zip, or None if it has no bars, whether or not it is published."""
+    # 1s zips are large, so fewer of them are remembered.
+    return (_cached_1s_zip if series.interval.step == SECOND else _cached_zip)(series, period)
 
 
-def _made(series: Series, period: Period) -> bytes | None:
+def _make_zip(series: Series, period: Period) -> bytes | None:
     listing = listing_of(series.market, series.symbol)
     if listing is None:
         return None
     start, end = bounds(period)
     published = published_at(series.market, series.interval, period)
     # Text is made day by day: a month of 1s bars at once would need a gigabyte.
-    cuts = [start, end] if series.interval.coarse else [*range(start, end, DAY), end]
+    cuts = [start, end] if series.interval.multi_day else [*range(start, end, DAY), end]
     texts = [
         csv_text(closed_bars(listing, series.interval, since, until, published), listing, series.interval)
         for since, until in pairwise(cuts)
@@ -145,13 +138,13 @@ def _made(series: Series, period: Period) -> bytes | None:
     return _zipped(f"{series.archive_stem(period)}.csv", header + b"".join(texts), day_of(end))
 
 
-_common_zip = lru_cache(maxsize=96)(_made)
-_rare_zip = lru_cache(maxsize=3)(_made)
+_cached_zip = lru_cache(maxsize=96)(_make_zip)
+_cached_1s_zip = lru_cache(maxsize=3)(_make_zip)
 
 
-def _zipped(name: str, text: bytes, made: date) -> bytes:
-    # The member's date is the day after the period: the same bytes each time.
-    member = zipfile.ZipInfo(name, (made.year, made.month, made.day, 0, 0, 0))
+def _zipped(name: str, text: bytes, modified: date) -> bytes:
+    # A member dated by its period, not by the clock, makes the same bytes each time.
+    member = zipfile.ZipInfo(name, (modified.year, modified.month, modified.day, 0, 0, 0))
     member.compress_type = zipfile.ZIP_DEFLATED
     member.external_attr = 0o644 << 16
     buffer = io.BytesIO()
@@ -161,7 +154,7 @@ def _zipped(name: str, text: bytes, made: date) -> bytes:
 
 
 def asset_at(path: str, now: int) -> Asset | None:
-    """The file at a path of the archive (`data/...zip` or `.zip.CHECKSUM`) at an instant, or None."""
+    """The file that is published at a path (`data/...zip` or `...zip.CHECKSUM`) by the instant `now` (µs), or None."""
     found = parse_path(path.removesuffix(".CHECKSUM"))
     if found is None:
         return None

@@ -1,8 +1,8 @@
-"""The sandbox's own endpoints below `/sandbox/`, for users whose program runs in another process.
+"""The sandbox's control endpoints below `/sandbox/`, for programs that run in another process.
 
-GET, POST, DELETE  /sandbox/faults     the faults; one more, as JSON of Fault's fields; none any more
-GET, DELETE        /sandbox/requests   the requests answered so far; forget them
-GET, PUT           /sandbox/clock      the time; set it: {"now": "2024-06-15T12:00:00"}, or null for the real one
+GET, POST, DELETE  /sandbox/faults     list the faults; add one, as JSON of Fault's fields; remove all
+GET, DELETE        /sandbox/requests   list the requests answered so far; clear the list
+GET, PUT           /sandbox/clock      show the time; set it: {"now": "2024-06-15T12:00:00"}, null for the real time
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from ckvd_sql.market.series import moment_of
+from ckvd_sql.market.periods import moment_of
 from ckvd_sql.sandbox.answer import Answer, json_answer
 from ckvd_sql.sandbox.faults import fault_from
 
@@ -24,17 +24,20 @@ PREFIX = "/sandbox/"
 
 
 def control(exchange: Exchange, method: str, path: str, body: bytes) -> Answer:
-    """Answer a control request, and do what it asks for."""
+    """Carry out a control request.
+
+    Answers 404 for an endpoint that does not exist, and 400 with `{"error": ...}` for a body that is not valid.
+    """
     action = _ACTIONS.get((method, path.removeprefix(PREFIX)))
     if action is None:
         return json_answer({"error": f"{method} {path} is not among the sandbox's endpoints"}, 404)
     try:
         return action(exchange, body)
-    except ValueError as error:  # of JSON, of Fault or of a time
+    except ValueError as error:  # from JSON, from Fault or from a time
         return json_answer({"error": str(error)}, 400)
 
 
-def _faults(exchange: Exchange, _body: bytes) -> Answer:
+def _list_faults(exchange: Exchange, _body: bytes) -> Answer:
     return json_answer([fault.as_dict() for fault in exchange.faults.faults()])
 
 
@@ -49,31 +52,31 @@ def _clear_faults(exchange: Exchange, _body: bytes) -> Answer:
     return json_answer([])
 
 
-def _requests(exchange: Exchange, _body: bytes) -> Answer:
+def _list_requests(exchange: Exchange, _body: bytes) -> Answer:
     return json_answer([dataclasses.asdict(request) for request in exchange.log.snapshot()])
 
 
-def _forget(exchange: Exchange, _body: bytes) -> Answer:
+def _clear_requests(exchange: Exchange, _body: bytes) -> Answer:
     exchange.log.clear()
     return json_answer([])
 
 
-def _clock(exchange: Exchange, _body: bytes) -> Answer:
+def _show_clock(exchange: Exchange, _body: bytes) -> Answer:
     return json_answer({"now": moment_of(exchange.clock.now).isoformat(), "fixed": exchange.clock.fixed})
 
 
 def _set_clock(exchange: Exchange, body: bytes) -> Answer:
     value = json.loads(body)
     exchange.clock.set(value.get("now") if isinstance(value, dict) else value)
-    return _clock(exchange, body)
+    return _show_clock(exchange, body)
 
 
 _ACTIONS: dict[tuple[str, str], Callable[[Exchange, bytes], Answer]] = {
-    ("GET", "faults"): _faults,
+    ("GET", "faults"): _list_faults,
     ("POST", "faults"): _add_fault,
     ("DELETE", "faults"): _clear_faults,
-    ("GET", "requests"): _requests,
-    ("DELETE", "requests"): _forget,
-    ("GET", "clock"): _clock,
+    ("GET", "requests"): _list_requests,
+    ("DELETE", "requests"): _clear_requests,
+    ("GET", "clock"): _show_clock,
     ("PUT", "clock"): _set_clock,
 }

@@ -1,6 +1,6 @@
-"""The sandbox's exchange without a socket: its clock, its data, its limits, its log of requests, its faults.
+"""The sandbox's exchange: clock, data, rate limits, request log and faults; turns a request into an answer.
 
-Turns a request into an answer. `server` puts it on the wire, `control` changes it from outside.
+Knows no sockets: `server` sends the answers, `control` changes the exchange from outside.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
-from ckvd_sql.market.series import Market, moment_of, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import moment_of
 from ckvd_sql.sandbox import rest
 from ckvd_sql.sandbox.anomalies import Anomalous
 from ckvd_sql.sandbox.answer import Answer, no_such_key
@@ -30,16 +31,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from ckvd_sql.market.series import Series
+    from ckvd_sql.market.series import Market, Series
     from ckvd_sql.sandbox.archive import Asset
 
-_REMEMBERED = 100_000
+_LOG_SIZE = 100_000
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+_INDEX = b"A sandbox of Binance: /data, /api/v3, /fapi/v1, /dapi/v1\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that was answered: path and query decoded, and the status that was sent."""
+    """A request that was answered.
+
+    Attributes:
+        method: The HTTP method.
+        path: The path, decoded.
+        query: The query, decoded; empty where there is none.
+        status: The status that was sent.
+    """
 
     method: str
     path: str
@@ -48,18 +57,18 @@ class Request:
 
 
 class Synthetic:
-    """The source of a sandbox that makes its market up."""
+    """The source of a sandbox whose market is synthetic; implements `rest.Source`."""
 
     def listings(self, market: Market, now: int) -> Sequence[Listing]:
-        """The symbols listed so far."""
-        return [one for one in SYMBOLS[market] if one.listed <= now]
+        """The symbols listed by the instant `now` (µs)."""
+        return [listing for listing in SYMBOLS[market] if listing.listed <= now]
 
     def asset(self, path: str, now: int) -> Asset | None:
-        """A published file."""
+        """The file at a path, or None while it is not published."""
         return asset_at(path, now)
 
     def rows(self, series: Series, window: rest.Window, now: int) -> bytes:
-        """Rows of the synthetic market."""
+        """REST rows as a JSON array; none for a symbol that is not listed."""
         listing = listing_of(series.market, series.symbol)
         if listing is None:
             return b"[]"
@@ -69,7 +78,7 @@ class Synthetic:
 
 
 class Clock:
-    """The exchange's time: fixed until it is set again, or the real one."""
+    """The exchange's time: fixed until it is set again, or the real time."""
 
     def __init__(self, now: object = None) -> None:
         self._fixed: int | None = None
@@ -77,17 +86,24 @@ class Clock:
 
     @property
     def fixed(self) -> bool:
-        """Whether time stands still."""
+        """Whether the time is fixed."""
         return self._fixed is not None
 
     @property
     def now(self) -> int:
-        """The time in µs."""
+        """The time, µs since the epoch."""
         fixed = self._fixed
         return time.time_ns() // 1000 if fixed is None else fixed
 
     def set(self, now: object) -> None:
-        """Set the time: an instant in µs, a date, a datetime or ISO 8601 text; None lets it run as the real one."""
+        """Set the time.
+
+        Args:
+            now: An instant in µs, a date, a datetime or ISO 8601 text; None for the real time.
+
+        Raises:
+            InvalidTimeError: It is none of these.
+        """
         if now is None or (isinstance(now, int) and not isinstance(now, bool)):
             self._fixed = now
         else:
@@ -95,30 +111,35 @@ class Clock:
 
 
 class Log:
-    """The requests answered so far, the newest hundred thousand of them."""
+    """The newest requests that were answered, at most 100,000. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._requests: deque[Request] = deque(maxlen=_REMEMBERED)
+        self._requests: deque[Request] = deque(maxlen=_LOG_SIZE)
         self._lock = threading.Lock()
 
     def add(self, request: Request) -> None:
-        """Note a request."""
+        """Append a request."""
         with self._lock:
             self._requests.append(request)
 
     def snapshot(self) -> tuple[Request, ...]:
-        """All of them, oldest first."""
+        """All requests, oldest first."""
         with self._lock:
             return tuple(self._requests)
 
     def clear(self) -> None:
-        """Forget them."""
+        """Remove all requests."""
         with self._lock:
             self._requests.clear()
 
 
 class Exchange:
-    """Everything a sandbox is, but for the network."""
+    """A sandbox without its network.
+
+    Args:
+        now: The time, as `Clock.set` takes it.
+        replay: The folder of an archive tree to serve; None for the synthetic market.
+    """
 
     def __init__(self, now: object = None, replay: str | Path | None = None) -> None:
         self.clock = Clock(now)
@@ -132,17 +153,17 @@ class Exchange:
         path: str,
         params: Mapping[str, str],
         client: str,
-        sent: Mapping[str, str],
+        headers: Mapping[str, str],
         anomalies: Sequence[str] = (),
     ) -> Answer:
-        """The answer to a GET.
+        """Answer a GET, and count its weight.
 
         Args:
             path: The path, decoded.
-            params: The query.
-            client: The client's address, whose weight is counted.
-            sent: The request's headers.
-            anomalies: What is to be wrong with the data.
+            params: The query's parameters.
+            client: The client's address, to which the weight is charged.
+            headers: The request's headers.
+            anomalies: Names from `ANOMALIES` to apply to the data.
         """
         now = self.clock.now
         source = Anomalous(self.source, anomalies) if anomalies else self.source
@@ -150,28 +171,24 @@ class Exchange:
         if found is not None:
             answer = self._rest(source, *found, params, client, now)
         elif path.startswith("/data/"):
-            answer = _file(source.asset(path[1:], now), path, sent)
+            answer = _file(source.asset(path[1:], now), path, headers)
         elif path == "/":
-            answer = Answer(
-                200,
-                {"Content-Type": "text/plain"},
-                b"A sandbox of Binance: /data, /api/v3, /fapi/v1, /dapi/v1\n",
-            )
+            answer = Answer(200, {"Content-Type": "text/plain"}, _INDEX)
         else:
             answer = no_such_key(path)
         return Answer(answer.status, {**answer.headers, "Date": _http_date(now)}, answer.body)
 
     def clear_faults(self) -> None:
-        """Ask for no faults, and forget the used weights and bans that they may have brought."""
+        """Remove all faults, and reset the used weights and bans that they may have caused."""
         self.faults.clear()
         self.meter.reset()
 
     def corrupt_checksum(self, path: str, answer: Answer) -> Answer:
-        """A checksum's answer, made to match the zip as the fault `corrupt` sends it."""
-        zipped = self.source.asset(path[1:].removesuffix(".CHECKSUM"), self.clock.now)
-        if zipped is None:
+        """The answer to a `.CHECKSUM` request with the hash of the zip as the fault `corrupt` sends it."""
+        asset = self.source.asset(path[1:].removesuffix(".CHECKSUM"), self.clock.now)
+        if asset is None:
             return answer
-        digest = hashlib.sha256(corrupted(zipped.body)).hexdigest().encode()
+        digest = hashlib.sha256(corrupted(asset.body)).hexdigest().encode()
         return Answer(answer.status, answer.headers, digest + answer.body[len(digest) :])
 
     def _rest(
@@ -186,7 +203,8 @@ def _http_date(instant: int) -> str:
     return format_datetime(moment_of(instant).replace(microsecond=0), usegmt=True)
 
 
-def _file(asset: Asset | None, path: str, sent: Mapping[str, str]) -> Answer:
+def _file(asset: Asset | None, path: str, request_headers: Mapping[str, str]) -> Answer:
+    """A file, or the range or 304 that the request's headers ask for."""
     if asset is None:
         return no_such_key(path)
     headers = {
@@ -195,13 +213,13 @@ def _file(asset: Asset | None, path: str, sent: Mapping[str, str]) -> Answer:
         "ETag": f'"{asset.etag}"',
         "Accept-Ranges": "bytes",
     }
-    if sent.get("If-None-Match") == headers["ETag"]:
+    if request_headers.get("If-None-Match") == headers["ETag"]:
         return Answer(304, headers)
-    wanted = _RANGE.fullmatch(sent.get("Range", ""))
-    if wanted is None:
+    range_ = _RANGE.fullmatch(request_headers.get("Range", ""))
+    if range_ is None:
         return Answer(200, headers, asset.body)
     size = len(asset.body)
-    first, last = int(wanted[1]), min(int(wanted[2] or size), size - 1)
+    first, last = int(range_[1]), min(int(range_[2] or size), size - 1)
     if first > last:
         return Answer(416, {**headers, "Content-Range": f"bytes */{size}"})
     headers["Content-Range"] = f"bytes {first}-{last}/{size}"

@@ -1,6 +1,7 @@
-"""Request weights as Binance counts them: by market, client and minute, with 429 and, for the stubborn, 418.
+"""Request weights as Binance counts them: per market, client address and minute, with 429 and then 418 answers.
 
-The real time is an argument; the sandbox's own clock has no part in it, for clients wait in real seconds.
+Takes the real time as an argument and does not know the sandbox's clock: clients wait in real seconds. The rules are
+those of Binance's API documents, section "Limits".
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from http import HTTPStatus
 from ckvd_sql.market.series import Market
 from ckvd_sql.sandbox.answer import Answer, error_answer
 
-#: Weight a client may use in a minute.
+#: The weight that a client may use in a minute.
 BUDGETS: dict[Market, int] = {Market.SPOT: 6000, Market.UM: 2400, Market.CM: 2400}
 
-BAN_SECONDS = 120
-_PATIENCE = 10
+BAN_SECONDS = 120  # the shortest ban that Binance documents
+_REFUSALS_BEFORE_BAN = 10
 _MINUTE = 60
 
 
@@ -29,23 +30,23 @@ class _Account:
 
 
 class Meter:
-    """Counts what each client has used."""
+    """Counts the weight that each client has used. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._accounts: dict[tuple[Market, str], _Account] = {}
         self._lock = threading.Lock()
 
     def charge(self, market: Market, client: str, weight: int, seconds: float) -> tuple[int, Answer | None]:
-        """Charge a call.
+        """Charge a call, unless that would exceed the budget.
 
         Args:
-            market: Whose budget.
+            market: The market whose budget is charged.
             client: The client's address.
-            weight: What the call costs.
+            weight: The call's weight.
             seconds: The real time, seconds since the epoch.
 
         Returns:
-            The used weight of this minute, and the refusal if there is one.
+            The used weight of this minute, and a 429 or 418 answer if the call is refused.
         """
         with self._lock:
             account = self._account(market, client, seconds)
@@ -56,18 +57,18 @@ class Meter:
                 account.refused = 0
                 return account.used, None
             account.refused += 1
-            if account.refused > _PATIENCE:
+            if account.refused > _REFUSALS_BEFORE_BAN:
                 account.banned_until = seconds + BAN_SECONDS
                 return account.used, _refusal(HTTPStatus.IM_A_TEAPOT, BAN_SECONDS)
             return account.used, _refusal(HTTPStatus.TOO_MANY_REQUESTS, _MINUTE - seconds % _MINUTE)
 
     def use_up(self, market: Market, client: str, weight: int, seconds: float) -> None:
-        """Set the used weight of this minute."""
+        """Set the used weight of this minute; arguments as for `charge`."""
         with self._lock:
             self._account(market, client, seconds).used = weight
 
     def reset(self) -> None:
-        """Forget used weights and bans."""
+        """Reset used weights and bans."""
         with self._lock:
             self._accounts.clear()
 

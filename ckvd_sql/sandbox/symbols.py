@@ -1,14 +1,17 @@
-"""The synthetic exchange's symbols: what is listed where, since when, until when, and in which units.
+"""The synthetic exchange's symbols: markets, listing and delisting times, units, rough prices; and its outages.
 
-Listing days of the big ones are Binance's; prices are remembered roughly, so that charts look familiar.
-Knows nothing of HTTP, and nothing of how bars come about.
+Listing times of the large symbols are Binance's. Knows neither HTTP nor how bars are made.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from ckvd_sql.market.series import Market, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.series import Market
+
+_Life: TypeAlias = tuple[str, str | None]  # listed and delisted
 
 
 def _at(text: str) -> int:
@@ -24,12 +27,12 @@ class Listing:
         symbol: The name, such as `BTCUSDT`.
         base: The base asset.
         quote: The quote asset.
-        listed: The instant of the first trade.
-        delisted: The instant after the last one, or None. For a delivery contract, its delivery.
+        listed: The instant of the first trade, µs.
+        delisted: The instant after the last trade, µs, or None. For a delivery contract, its delivery.
         price_digits: Decimals of a price.
         tick: The smallest price step, in units of the last decimal.
         quantity_digits: Decimals of a volume.
-        contract_size: Quote units that a contract is worth on cm; elsewhere 0.
+        contract_size: The worth of a contract in quote units on cm; elsewhere 0.
         turnover: Quote units traded on a usual day.
         trades: Trades on a usual day.
     """
@@ -49,24 +52,24 @@ class Listing:
 
     @property
     def status(self) -> str:
-        """The status in the end: `TRADING`, `BREAK` (spot) or `DELIVERED` (futures)."""
+        """The final status: `TRADING`, `BREAK` (delisted from spot) or `DELIVERED` (expired futures)."""
         if self.delisted is None:
             return "TRADING"
         return "BREAK" if self.market is Market.SPOT else "DELIVERED"
 
     def status_at(self, now: int) -> str:
-        """The status at an instant."""
+        """The status at an instant, µs."""
         return "TRADING" if self.delisted is None or now < self.delisted else self.status
 
     @property
     def quote_digits(self) -> int:
-        """Decimals of a quote volume; on cm that is an amount of the base asset."""
+        """Decimals of a quote volume, which on cm is in the base asset."""
         return 8 if self.contract_size else self.price_digits + self.quantity_digits
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A maintenance of a market: no trading, hence no 1m bar that opens in `[start, end)`."""
+    """A maintenance of a market, without trading: no 1m bar opens in `[start, end)`, µs."""
 
     market: Market
     start: int
@@ -97,37 +100,31 @@ def _spot(
     )
 
 
-def _um(
-    base: str, contract: str, life: tuple[str, str | None], digits: tuple[int, int, int], turnover: float
+def _um(base: str, contract: str, life: _Life, digits: tuple[int, int, int], turnover: float) -> Listing:
+    price, tick, quantity = digits
+    units = {"price_digits": price, "tick": tick, "quantity_digits": quantity}
+    return _futures(Market.UM, f"{base}USDT{contract}", (base, "USDT"), life, turnover, **units)
+
+
+def _cm(base: str, contract: str, life: _Life, digits: int, size: int, turnover: float) -> Listing:
+    units = {"price_digits": digits, "quantity_digits": 0, "contract_size": size}
+    return _futures(Market.CM, f"{base}USD_{contract}", (base, "USD"), life, turnover, **units)
+
+
+def _futures(
+    market: Market, symbol: str, assets: tuple[str, str], life: _Life, turnover: float, **units: int
 ) -> Listing:
+    (base, quote), (listed, delisted) = assets, life
     return Listing(
-        market=Market.UM,
-        symbol=f"{base}USDT{contract}",
-        base=base,
-        quote="USDT",
-        listed=_at(life[0]),
-        delisted=_at(life[1]) if life[1] else None,
-        price_digits=digits[0],
-        tick=digits[1],
-        quantity_digits=digits[2],
+        market,
+        symbol,
+        base,
+        quote,
+        listed=_at(listed),
+        delisted=_at(delisted) if delisted else None,
         turnover=turnover,
         trades=int(turnover / 2500),
-    )
-
-
-def _cm(base: str, contract: str, life: tuple[str, str | None], digits: int, size: int, turnover: float) -> Listing:
-    return Listing(
-        market=Market.CM,
-        symbol=f"{base}USD_{contract}",
-        base=base,
-        quote="USD",
-        listed=_at(life[0]),
-        delisted=_at(life[1]) if life[1] else None,
-        price_digits=digits,
-        quantity_digits=0,
-        contract_size=size,
-        turnover=turnover,
-        trades=int(turnover / 2500),
+        **units,
     )
 
 
@@ -166,9 +163,9 @@ SYMBOLS: dict[Market, tuple[Listing, ...]] = {
     ),
 }
 
-_BY_NAME = {(one.market, one.symbol): one for listings in SYMBOLS.values() for one in listings}
+_BY_NAME = {(listing.market, listing.symbol): listing for listings in SYMBOLS.values() for listing in listings}
 
-#: Roughly remembered prices of the base assets, from which the synthetic price never strays far.
+#: Rough prices of the base assets at some dates, in quote units; synthetic prices stay near the line between them.
 PRICES: dict[str, tuple[tuple[str, float], ...]] = {
     "BTC": (
         ("2017-08-01", 3500),
@@ -262,5 +259,5 @@ PRICES: dict[str, tuple[tuple[str, float], ...]] = {
 
 
 def listing_of(market: Market, symbol: str) -> Listing | None:
-    """The synthetic listing of a symbol, or None."""
+    """The listing of a symbol on a market, or None."""
     return _BY_NAME.get((market, symbol))

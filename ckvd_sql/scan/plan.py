@@ -1,57 +1,35 @@
-"""The decisions of the failover: where each UTC day of a range comes from, and what is read or fetched together.
+"""Failover Control Protocol (FCP): cache → Vision → REST, decided for each UTC day of a query.
 
-Everything here is pure: no network, no disk, no clock. A day in the cache is read there; a closed day is fetched,
-archive first; a day that is not over comes from REST and is never kept; days before the first bar are nobody's.
+    in the cache                          ->  cache
+    before the symbol's first bar         ->  unlisted, no source has it
+    every bar is closed                   ->  vision, the archive; `fetch.failover` asks REST where that fails
+    some bar is closed, or may be open    ->  rest, and not stored
+
+Pure: no network, no disk, no clock. `scan.resolver` carries a plan out.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-from itertools import groupby
 from typing import TYPE_CHECKING
 
-from ckvd_sql.fetch.jobs import Job, first_of_job
-from ckvd_sql.market.series import DAY, SECOND, Month, day_start
+from ckvd_sql.market.periods import DAY, Month, day_start
+from ckvd_sql.market.provenance import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection
     from datetime import date
 
-    from ckvd_sql.market.series import Series, Span
-
-
-class Origin(StrEnum):
-    """Where a day would come from now."""
-
-    CACHE = "cache"
-    VISION = "vision"
-    REST = "rest"
-    UNLISTED = "unlisted"
+    from ckvd_sql.market.periods import Span
+    from ckvd_sql.market.series import Series
 
 
 @dataclass(frozen=True, slots=True)
 class DayPlan:
-    """One day of a series and where it would come from."""
+    """One day of a series and the source it is expected from."""
 
     day: date
-    origin: Origin
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """What is read together: a stretch of time whose days are all in the cache, or days of which a job fetches some."""
-
-    series: Series
-    days: tuple[date, ...] = ()
-    job: Job | None = None
-    stretch: Span | None = None
-
-    def all_days(self, cached: Iterable[date]) -> list[date]:
-        """Every day of the block; on a stretch there may be days in the cache that the grid does not have."""
-        if self.stretch is None:
-            return list(self.days)
-        return sorted({*self.stretch.days(self.series.interval), *filter(self.stretch.touches, cached)})
+    source: Source
 
 
 def plan(
@@ -63,7 +41,7 @@ def plan(
     cached: Collection[date] = (),
     first_open: int | None = None,
 ) -> list[DayPlan]:
-    """Where each day of a range comes from.
+    """The source of each day of a range, in order of time.
 
     Args:
         series: The series.
@@ -73,69 +51,24 @@ def plan(
         cached: The days that are in the cache.
         first_open: The open time of the series' first bar, where it is known.
     """
-    interval = series.interval
-    days = set(span.days(interval))
-    if interval.coarse:  # a long bar may open on a day that the known grid does not have
+    days = set(series.interval.days_in(span))
+    if series.interval.multi_day:  # a long bar may open on a day that the known grid does not have
         days |= {day for day in cached if span.start - DAY < day_start(day) < span.end}
-    return [
-        DayPlan(day, origin)
-        for day in sorted(days)
-        if (origin := _origin(series, day, now, include_open, cached, first_open))
-    ]
+    sources = ((day, _source(series, day, now, include_open, cached, first_open)) for day in sorted(days))
+    return [DayPlan(day, source) for day, source in sources if source]
 
 
-def _origin(
+def _source(
     series: Series, day: date, now: int, include_open: bool, cached: Collection[date], first_open: int | None
-) -> Origin | None:
+) -> Source | None:
     """Where a day comes from; None where it can have no bar that is wanted."""
     if day in cached:
-        return Origin.CACHE
+        return Source.CACHE
     closed_at = series.interval.closed_at(day)
     if first_open is not None and closed_at <= first_open:
-        return Origin.UNLISTED
+        return Source.UNLISTED
     if closed_at <= now:
         month_over = day_start(Month.of(day).next.first) <= now
-        return Origin.VISION if month_over or not series.interval.coarse else Origin.REST
+        return Source.VISION if month_over or not series.interval.multi_day else Source.REST
     first_close = series.interval.first_close(day)
-    return Origin.REST if include_open or (first_close is not None and first_close <= now) else None
-
-
-def blocks(series: Series, days: Iterable[DayPlan]) -> Iterator[Block]:
-    """A plan as blocks in time order, each with at most one job.
-
-    A whole month that lacks is one job, and so is every month of bars longer than a day. Other days go four by four,
-    and all of 1s, whose months are too large to hold; aligned in their month, so that callers with different ranges
-    still share their fetches.
-    """
-    for month, planned in groupby(days, key=lambda one: Month.of(one.day)):
-        of_month = list(planned)
-        in_one = series.interval.step != SECOND and _whole_month_lacks(month, of_month)
-        if series.interval.coarse or in_one:
-            yield _month_block(series, month, of_month)
-            continue
-        for (origin, _), run in groupby(of_month, key=_together):
-            same = tuple(one.day for one in run)
-            if origin is Origin.CACHE:
-                yield Block(series, same)
-            elif origin is Origin.VISION:
-                yield Block(series, same, Job(series, month, archived=same))
-            elif origin is Origin.REST:
-                yield Block(series, same, Job(series, month, live=same))
-
-
-def _together(one: DayPlan) -> tuple[Origin, date | None]:
-    """What neighbouring days must share to be in one block."""
-    return one.origin, first_of_job(one.day) if one.origin is Origin.VISION else None
-
-
-def _whole_month_lacks(month: Month, days: list[DayPlan]) -> bool:
-    lacking = {one.day for one in days if one.origin is Origin.VISION}
-    nobodys = {one.day for one in days if one.origin is Origin.UNLISTED}
-    return bool(lacking) and lacking | nobodys == set(month.days())
-
-
-def _month_block(series: Series, month: Month, days: list[DayPlan]) -> Block:
-    archived = tuple(one.day for one in days if one.origin is Origin.VISION)
-    live = tuple(one.day for one in days if one.origin is Origin.REST)
-    job = Job(series, month, archived, live, monthly=bool(archived)) if archived or live else None
-    return Block(series, tuple(one.day for one in days if one.origin is not Origin.UNLISTED), job)
+    return Source.REST if include_open or (first_close is not None and first_close <= now) else None

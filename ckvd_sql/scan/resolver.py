@@ -1,9 +1,7 @@
-"""The failover control: where each UTC day of a query comes from, and the days in order.
+"""Carries a query out: its days in order of time, from the cache, and through `fetch` where they are missing from it.
 
-    cache  ->  archive (Vision)  ->  REST
-
-`plan` decides, from what is known without asking anybody. `Resolver.stream` carries the plan out in time order: what
-lies in the cache in long stretches, the other days one by one, fetching ahead by a bounded window.
+Where each day comes from is decided in `scan.plan` (FCP: cache → Vision → REST). Cached days are read in long ranges,
+the others day by day while the jobs of later days are already running.
 """
 
 from __future__ import annotations
@@ -16,269 +14,252 @@ from typing import TYPE_CHECKING
 
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError, CkvdError, OfflineError, ProviderUnavailableError
-from ckvd_sql.fetch.jobs import DAYS_A_JOB, DayBars, Job
-from ckvd_sql.fetch.session import Fetcher, outcome
-from ckvd_sql.market.bars import closed, within
-from ckvd_sql.market.series import DAY, HOUR, Month, Span, consecutive, day_of, day_start, days_between, spell_days
-from ckvd_sql.scan.plan import Block, DayPlan, blocks, plan
-from ckvd_sql.scan.pruning import Cover
+from ckvd_sql.fetch.jobs import DAYS_PER_JOB, DayBars, Job
+from ckvd_sql.fetch.session import FetchSession, wait_for
+from ckvd_sql.market.bars import closed_rows, rows_between
+from ckvd_sql.market.periods import DAY, Month, day_of, day_start, format_days
+from ckvd_sql.market.provenance import Source
+from ckvd_sql.scan.blocks import blocks_of_query, plan_of_series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from concurrent.futures import Future
     from datetime import date
 
     import pyarrow as pa
 
-    from ckvd_sql.cache.snapshot import Snapshot
+    from ckvd_sql.market.periods import Period, Span
     from ckvd_sql.market.query import Query
     from ckvd_sql.market.series import Market, Series
+    from ckvd_sql.scan.blocks import Block
+    from ckvd_sql.scan.plan import DayPlan
     from ckvd_sql.scan.pruning import Pruning
     from ckvd_sql.settings import Settings
     from ckvd_sql.sources.rest import Symbol
 
+    Fetched = dict[date, DayBars]
+
 log = logging.getLogger("ckvd_sql")
 
-_LONGEST_BAR = 31 * DAY
-
-#: How many jobs DuckDB takes before it gives a first row, months of 1m being one each.
+#: How many jobs DuckDB consumes before it returns a first row, months of 1m being one each.
 _FIRST_JOBS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What comes out of the stream together, cut to the query: a stretch of the cache, or days in order."""
+class Failure:
+    """Days of a series that could not be had, and why."""
 
     series: Series
+    days: tuple[date, ...]
+    error: CkvdError
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a stream yields together, cut to the query.
+
+    Attributes:
+        series: The series.
+        cached: A range out of the cache, as batches.
+        days: Days in order.
+        failures: The days that could not be had.
+    """
+
+    series: Series
+    cached: tuple[pa.RecordBatch, ...] = ()
     days: tuple[DayBars, ...] = ()
-    stretch: tuple[pa.RecordBatch, ...] = ()
+    failures: tuple[Failure, ...] = ()
 
     def batches(self) -> list[pa.RecordBatch]:
         """The bars, in order."""
-        return [*self.stretch, *(day.bars for day in self.days)]
+        return [*self.cached, *(day.bars for day in self.days)]
 
 
 class Resolver:
     """The failover over one cache folder. Holds no connection; each stream has its own.
 
     Args:
-        settings: Where things are, and how hard to try.
+        settings: All settings.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.store = DayStore(settings.cache_dir)
 
-    def plan(self, query: Query, series: Series) -> list[DayPlan]:
-        """The plan of one series of a query, from the cache's file names alone."""
-        return plan(
-            series,
-            query.span,
-            query.now,
-            include_open=query.include_open,
-            cached=self.store.days(series),
-            first_open=self.store.listed(series),
-        )
+    def plans(self, query: Query) -> Iterator[tuple[Series, list[DayPlan]]]:
+        """Each series of a query with its plan, from the names of files in the cache alone."""
+        for series in query.series():
+            yield series, plan_of_series(query, series, self.store.snapshot(series))
 
     def stream(
-        self,
-        query: Query,
-        pruning: Pruning | None = None,
-        *,
-        whole_days: bool = False,
-        on_error: Callable[[Job, CkvdError], None] | None = None,
+        self, query: Query, pruning: Pruning | None = None, *, whole_days: bool = False, keep_going: bool = False
     ) -> Iterator[Step]:
-        """The query's bars in order, symbol by symbol. Closing it ends all fetching.
+        """The query's bars in order, symbol by symbol. Closing the iterator ends all fetching.
 
         Args:
-            query: What is asked.
-            pruning: Leaves out the days in which nothing is wanted; days that are wanted in part come whole.
-            whole_days: Give day by day, and none cut to the query.
-            on_error: Told of a job that failed, whose days are then passed over; without it the error is raised.
+            query: The query.
+            pruning: Leaves out the days of which the filter keeps nothing; days that it keeps in part come whole.
+            whole_days: Yield day by day, and no day cut to the query.
+            keep_going: Yield the days that can't be had as failures of their step, instead of raising.
 
         Raises:
             CkvdError: A day can't be had. The days before it have been yielded, and are cached.
         """
-        work = [block for series in query.series() for block in self._blocks(query, series, pruning, by_day=whole_days)]
-        jobs = [block.job for block in work if block.job]
-        with Fetcher(self.settings, self.store, query.now, {job.month for job in jobs}) as fetcher:
-            ahead = self._ahead(fetcher, jobs)
-
-            def fail(job: Job, error: CkvdError) -> None:
-                if on_error is None:
-                    raise _naming(error, job, work) from error
-                on_error(job, error)
-
-            for block in work:
-                if block.stretch and (bars := self._stretch(block.series, block.stretch)) is not None:
-                    yield Step(block.series, stretch=tuple(bars))
+        blocks = [
+            block
+            for series in query.series()
+            for block in blocks_of_query(query, series, self.store.snapshot(series), pruning, by_day=whole_days)
+        ]
+        months = {block.job.month for block in blocks if block.job}
+        with FetchSession(self.settings, self.store, query.now, months) as session:
+            for block, fetching in self._fetch_ahead(session, blocks):
+                if block.cached_span and (bars := self._read_range(block.series, block.cached_span)) is not None:
+                    yield Step(block.series, cached=tuple(bars))
                     continue
-                got: dict[date, DayBars] = {}
-                if block.job:
-                    try:
-                        got = outcome(next(ahead))
-                    except CkvdError as error:
-                        fail(block.job, error)
-                        continue
-                days = self._read(block, got, fetcher, fail)
+                days, failures = self._read_block(block, fetching, session, keep_going=keep_going)
+                if failures and not keep_going:
+                    raise _with_missing_days(failures[0], blocks) from failures[0].error
                 inside = [day for day in days if query.span.touches(day.day)]
                 if not whole_days:
-                    inside = [self._cut(query, day) for day in inside]
-                yield Step(block.series, tuple(self._closed(query, day) for day in inside))
-
-    def _blocks(self, query: Query, series: Series, pruning: Pruning | None, *, by_day: bool) -> Iterator[Block]:
-        """A series' plan as blocks: most years, then months, lie whole in the cache, and need no look at their days."""
-        snapshot = self.store.snapshot(series)
-        covers = pruning.months(series, list(query.span.months())) if pruning and pruning.prunes else {}
-
-        def in_one(span: Span) -> bool:
-            kept_whole = all(covers.get(month, Cover.ALL) is Cover.ALL for month in (span.months() if covers else ()))
-            return not by_day and kept_whole and self._here(snapshot, series, span, query.now)
-
-        # Years are apart because a LIMIT may want little; all years of long bars are little.
-        long_bars = series.interval.step is None or series.interval.step >= HOUR
-        whole = long_bars and not query.span.empty and in_one(query.span)
-        for year in [query.span] if whole else query.span.years():
-            if whole or in_one(year):
-                yield Block(series, stretch=year)
-                continue
-            parts = [year.within(month.span) for month in year.months()]
-            for together, run in groupby(parts, key=in_one):
-                if together:
-                    months = list(run)
-                    yield Block(series, stretch=Span(months[0].start, months[-1].end))
-                    continue
-                for part in run:
-                    cover = covers.get(Month.of(day_of(part.start)), Cover.ALL)
-                    if cover is Cover.NONE:
-                        continue
-                    days = self._days(query, series, part, pruning if cover is Cover.PART else None)
-                    for block in blocks(series, days):
-                        yield from [block] if by_day else self._in_stretches(block, part, query.now, pruning)
-
-    def _days(self, query: Query, series: Series, span: Span, pruning: Pruning | None) -> list[DayPlan]:
-        """The plan of a month, without the days that the filter rules out."""
-        days = plan(
-            series,
-            span,
-            query.now,
-            include_open=query.include_open,
-            cached=self.store.days(series),
-            first_open=self.store.listed(series),
-        )
-        wanted = pruning.days(series, [one.day for one in days]) if pruning else None
-        return [one for one in days if wanted is None or one.day in wanted]
-
-    def _in_stretches(self, block: Block, span: Span, now: int, pruning: Pruning | None) -> Iterator[Block]:
-        """A block without a job as stretches of the days that the filter keeps whole, and the others as they are."""
-        series = block.series
-        if block.job or series.interval.coarse:
-            yield block
-            return
-        for whole, run in groupby(block.days, key=lambda day: pruning is None or pruning.covers(series, day)):
-            for first, last in consecutive(run):
-                stretch = Span(day_start(first), day_start(last) + DAY).within(span)
-                if whole and self._here(self.store.snapshot(series), series, stretch, now):
-                    yield Block(series, stretch=stretch)
-                else:
-                    yield Block(series, tuple(days_between(first, last)))
-
-    def _here(self, snapshot: Snapshot, series: Series, span: Span, now: int) -> bool:
-        """Whether every bar of a range is closed and in the cache; one off the grid may close later than the grid's."""
-        last = day_of(span.end - 1)
-        closed_at = day_start(last) + DAY + (_LONGEST_BAR if series.interval.coarse else 0)
-        return closed_at <= now and snapshot.holds(day_of(span.start), last)
-
-    def _stretch(self, series: Series, span: Span) -> list[pa.RecordBatch] | None:
-        """A stretch of the cache; None where it must be read day by day, for one day is gone or can't be read."""
-        first, last = day_of(span.start), day_of(span.end - 1)
-        snapshot = self.store.snapshot(series)
-        if not snapshot.holds(first, last):
-            return None
-        try:
-            bars = snapshot.stretch(first, last)
-        except (CacheError, FileNotFoundError):
-            return None
-        if span.start == day_start(first) and span.end == day_start(last) + DAY:
-            return bars
-        return [within(one, span.start, span.end) for one in bars]
-
-    def _read(
-        self, block: Block, got: dict[date, DayBars], fetcher: Fetcher, fail: Callable[[Job, CkvdError], None]
-    ) -> list[DayBars]:
-        """A block's days in order, those that a job got among them. One that can't be read is fetched again."""
-        snapshot = self.store.snapshot(block.series)
-        unread: list[date] = []
-        for day in block.all_days(snapshot.days):
-            if day not in got:
-                try:
-                    got[day] = DayBars(day, snapshot.read(day), "cache")
-                except FileNotFoundError:
-                    unread.append(day)
-                except CacheError as error:
-                    if self.settings.offline or not error.damaged:
-                        fail(Job(block.series, Month.of(day), archived=(day,)), error)
-                        continue
-                    log.warning("%s; it is set aside and fetched again", error)
-                    self.store.set_aside(block.series, day)
-                    unread.append(day)
-        for month, lacking in groupby(unread, key=Month.of):
-            job = Job(block.series, month, archived=tuple(lacking), monthly=block.series.interval.coarse)
-            try:
-                fetched: dict[date, DayBars] = outcome(fetcher.start(job))
-                got |= {day: fetched[day] for day in job.days}
-            except CkvdError as error:
-                fail(job, error)
-        return [got[day] for day in sorted(got)]
+                    inside = [_cut(query, day) for day in inside]
+                yield Step(
+                    block.series,
+                    days=tuple(_closed(query, day) for day in inside),
+                    failures=tuple(failures),
+                )
 
     def symbols(self, market: Market) -> list[Symbol]:
         """The symbols of a market, from the exchange."""
-        with Fetcher(self.settings, self.store, self.settings.clock(), ()) as fetcher:
-            return fetcher.symbols(market)
+        with self._session() as session:
+            return session.symbols(market)
 
-    def first_open(self, series: Series) -> int | None:
-        """The open time of a series' first bar, asked for where it is not known; None where nobody can tell."""
-        known = self.store.listed(series)
+    def first_open(self, query: Query, series: Series) -> int | None:
+        """The open time of a series' first bar, in microseconds; it is asked for where the cache does not know it.
+
+        None where it can't be learnt. The months of the query are searched for a symbol that REST does not know.
+        """
+        known = self.store.first_open(series)
         if known is not None or self.settings.offline:
             return known
-        with Fetcher(self.settings, self.store, self.settings.clock(), ()) as fetcher:
-            return fetcher.call(lambda: fetcher.failover.first_open(series))
+        with self._session(query.span.months()) as session:
+            return session.first_open(series)
 
-    def _ahead(self, fetcher: Fetcher, jobs: Iterable[Job]) -> Iterator[Future[dict[date, DayBars]]]:
-        """The jobs' results in order.
+    def refetch(self, job: Job) -> dict[date, DayBars]:
+        """The days of a job, fetched now. Raises `CkvdError`."""
+        with self._session((job.month,)) as session:
+            return wait_for(session.start(job))
 
-        None begins before one is waited for, and the first goes alone: a LIMIT may need no more. Two are under way
-        until DuckDB has had enough for a first row. Then there are as many as keep all slots for requests busy, a
-        month's archive being one at a time.
+    def published_checksums(self, series: Series, periods: list[Period]) -> dict[Period, str | None]:
+        """The SHA-256 in hex that the archive publishes now for each period; None where it has no file."""
+        with self._session() as session:
+            return session.published_checksums(series, periods)
+
+    def _session(self, months: Iterable[Month] = ()) -> FetchSession:
+        return FetchSession(self.settings, self.store, self.settings.clock(), months)
+
+    def _fetch_ahead(
+        self, session: FetchSession, blocks: Iterable[Block]
+    ) -> Iterator[tuple[Block, Future[Fetched] | None]]:
+        """The blocks in order, each with the running job that fetches its missing days.
+
+        No job is started before a block that needs one is reached, and the first runs alone: a LIMIT may need no more.
+        Two run until DuckDB has had enough for a first row. Then there are as many as keep all request slots busy, a
+        month's archive being one request at a time.
         """
-        flying: deque[Future[dict[date, DayBars]]] = deque()
-        taken = 0
-        for job in jobs:
-            flying.append(fetcher.start(job))
-            enough = self.settings.concurrency // (1 if job.monthly else DAYS_A_JOB) + 1
-            if len(flying) >= (1 if taken == 0 else min(enough, 2) if taken < _FIRST_JOBS else enough):
-                yield flying.popleft()
-                taken += 1
-        yield from flying
+        ahead: deque[tuple[Block, Future[Fetched] | None]] = deque()
+        running = taken = 0
+        for block in blocks:
+            ahead.append((block, session.start(block.job) if block.job else None))
+            if block.job:
+                running += 1
+                enough = self.settings.concurrency // (1 if block.job.monthly else DAYS_PER_JOB) + 1
+                if running >= (1 if taken == 0 else min(enough, 2) if taken < _FIRST_JOBS else enough):
+                    running -= 1
+                    taken += 1
+                    yield ahead.popleft()
+            while ahead and ahead[0][1] is None:
+                yield ahead.popleft()
+        yield from ahead
 
-    def _cut(self, query: Query, day: DayBars) -> DayBars:
-        begin = day_start(day.day)
-        if query.span.start <= begin and begin + DAY <= query.span.end:
-            return day
-        return replace(day, bars=within(day.bars, query.span.start, query.span.end))
+    def _read_range(self, series: Series, span: Span) -> list[pa.RecordBatch] | None:
+        """A range out of the cache; None where it must be read day by day, because a day is gone or can't be read."""
+        first, last = day_of(span.start), day_of(span.end - 1)
+        snapshot = self.store.snapshot(series)
+        if not snapshot.has_all(first, last):
+            return None
+        try:
+            batches = snapshot.read_range(first, last)
+        except (CacheError, FileNotFoundError):
+            return None
+        if span.start == day_start(first) and span.end == day_start(last) + DAY:
+            return batches
+        return [rows_between(batch, span.start, span.end) for batch in batches]
 
-    def _closed(self, query: Query, day: DayBars) -> DayBars:
-        return day if query.include_open else replace(day, bars=closed(day.bars, query.now))
+    def _read_block(
+        self, block: Block, fetching: Future[Fetched] | None, session: FetchSession, *, keep_going: bool
+    ) -> tuple[list[DayBars], list[Failure]]:
+        """A block's days in order, read or fetched, and those that could not be had: all, or the first of them.
+
+        A day file that can't be used is set aside, and its day fetched again.
+        """
+        failures: list[Failure] = []
+        got: Fetched = {}
+        failed: tuple[date, ...] = ()
+        if block.job and fetching:
+            try:
+                got = wait_for(fetching)
+            except CkvdError as error:
+                failed = block.job.days
+                failures.append(Failure(block.series, failed, error))
+                if not keep_going:
+                    return [], failures
+        snapshot = self.store.snapshot(block.series)
+        missing: list[date] = []
+        for day in block.all_days(snapshot.days):
+            if day in got or day in failed:
+                continue
+            try:
+                got[day] = DayBars(day, snapshot.read(day), Source.CACHE)
+            except FileNotFoundError:
+                missing.append(day)
+            except CacheError as error:
+                if self.settings.offline or not error.damaged:
+                    failures.append(Failure(block.series, (day,), error))
+                    continue
+                log.warning("%s; it is set aside and fetched again", error)
+                self.store.set_aside(block.series, day)
+                missing.append(day)
+        for month, of_month in groupby(missing, key=Month.of):
+            job = Job(block.series, month, archived=tuple(of_month), monthly=block.series.interval.multi_day)
+            try:
+                fetched = wait_for(session.start(job))
+                got |= {day: fetched[day] for day in job.days}
+            except CkvdError as error:
+                failures.append(Failure(block.series, job.days, error))
+                if not keep_going:
+                    break
+        return [got[day] for day in sorted(got)], failures
 
 
-def _naming(error: CkvdError, failed: Job, work: list[Block]) -> CkvdError:
-    """The error, saying which days of this series lack from here on where no source could be reached."""
-    lacking = [day for block in work if block.job and block.series == failed.series for day in block.job.days]
-    days = [day for day in lacking if day >= failed.days[0]]
+def _cut(query: Query, day: DayBars) -> DayBars:
+    begin = day_start(day.day)
+    if query.span.start <= begin and begin + DAY <= query.span.end:
+        return day
+    return replace(day, bars=rows_between(day.bars, query.span.start, query.span.end))
+
+
+def _closed(query: Query, day: DayBars) -> DayBars:
+    return day if query.include_open else replace(day, bars=closed_rows(day.bars, query.now))
+
+
+def _with_missing_days(failure: Failure, blocks: list[Block]) -> CkvdError:
+    """The error of a failure; where no source could be reached it names the series' missing days from there on."""
+    error = failure.error
+    of_jobs = {day for block in blocks if block.job and block.series == failure.series for day in block.job.days}
+    days = sorted({*failure.days, *(day for day in of_jobs if day >= failure.days[0])})
+    missing = f"missing days of {failure.series}: {format_days(days)}"
     if isinstance(error, ProviderUnavailableError):
-        message = f"{error}; days of {failed.series} that lack: {spell_days(days)}"
-        return ProviderUnavailableError(message, url=error.url, status=error.status, days=days)
+        return ProviderUnavailableError(f"{error}; {missing}", url=error.url, status=error.status, days=days)
     if isinstance(error, OfflineError):
-        message = f"the network is switched off (CKVD_OFFLINE); days of {failed.series} that lack: {spell_days(days)}"
-        return OfflineError(message, days)
+        return OfflineError(f"the network is switched off (CKVD_OFFLINE); {missing}", days)
     return error

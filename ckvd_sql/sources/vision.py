@@ -1,7 +1,7 @@
-"""The archive client: Binance's daily and monthly zips from any fsspec URL, verified before a byte is parsed.
+"""The archive ("Vision"): Binance's daily and monthly zips from any fsspec URL, verified before a byte is parsed.
 
-It lives as long as one scan, on that scan's event loop. What the archive does not have is None; what it has but
-can't deliver soundly is a `ProviderError`. It knows no cache and no REST.
+The client lives as long as one scan, on that scan's event loop. What the archive does not have is None; what it has
+but can't deliver intact is a `ProviderError`. It knows no cache and no REST.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from fsspec.implementations.local import LocalFileSystem
 from yarl import URL
 
 from ckvd_sql.errors import ChecksumError, MalformedDataError, ProviderUnavailableError, SettingsError
-from ckvd_sql.market.bars import read_archive
 from ckvd_sql.sources.concurrency import retrying
+from ckvd_sql.sources.parse import read_archive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,51 +31,60 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from ckvd_sql.market.series import Period, Series
+    from ckvd_sql.market.periods import Period
+    from ckvd_sql.market.series import Series
     from ckvd_sql.settings import Settings
-    from ckvd_sql.sources.concurrency import Hands
+    from ckvd_sql.sources.concurrency import WorkerThreads
 
 log = logging.getLogger("ckvd_sql")
 
 # `<64 hex><two spaces><name>`, with or without a newline at the end.
 _CHECKSUM = re.compile(rb"([0-9a-fA-F]{64}) [ *](\S+)\s*")
 
-_ENOUGH_FAILURES = 3
+#: After this many failures in a row the archive is not asked again in the same scan.
+_MOST_FAILURES = 3
 
-_GONE = (404, 403)  # the bucket answers both for what it does not have
+_NOT_FOUND = (404, 403)  # the bucket answers both for what it does not have
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """An archive: its bars by UTC day, its SHA-256, where it came from, and whether its checksum was `verified`."""
+    """A daily or monthly archive.
+
+    Attributes:
+        days: Its bars by UTC day; days without a bar are not among them.
+        sha256: The SHA-256 of the zip in hex.
+        url: Its URL.
+        verified: Whether that is the published checksum; False only where the user lets a wrong one pass.
+    """
 
     days: Mapping[date, pa.RecordBatch]
     sha256: str
     url: str
-    checksum: str
+    verified: bool
 
 
-class Vision:
+class VisionClient:
     """The archive below `settings.vision_url`, for one scan.
 
     Args:
-        settings: Where the archive is, and how hard to try.
-        slots: Bounds the requests under way, together with the scan's other client.
-        hands: Verify, unpack and parse.
+        settings: The archive's URL, timeouts and retries.
+        slots: Bounds the concurrent requests, together with the scan's REST client.
+        threads: Verify, unpack and parse.
     """
 
-    def __init__(self, settings: Settings, slots: asyncio.Semaphore, hands: Hands) -> None:
+    def __init__(self, settings: Settings, slots: asyncio.Semaphore, threads: WorkerThreads) -> None:
         self._settings = settings
         self._slots = slots
-        self._hands = hands
+        self._threads = threads
         self._stack = AsyncExitStack()
         self._failures = 0  # in a row
 
     async def __aenter__(self) -> Self:
-        # The options reach the HTTP file system alone; mirrors and buckets have their own.
+        # These options are for the HTTP file system alone; mirrors and buckets have their own.
         options: dict[str, Any] = {}
         if self._settings.vision_url.startswith(("http://", "https://")):
-            # What fsspec is configured to do for others, such as not to verify TLS, is not for here.
+            # Without `ssl`, a global fsspec configuration could switch off the verification of TLS.
             options = {"get_client": self._session, "skip_instance_cache": True, "ssl": True}
         try:
             self._fs, self._root = url_to_fs(self._settings.vision_url, asynchronous=True, **options)
@@ -94,12 +103,13 @@ class Vision:
         """A day's or a month's archive; None where there is none. `verify` is off only where the user said so.
 
         Raises:
-            ProviderUnavailableError: The archive can't be reached. After three times it is not asked any more.
-            ChecksumError: What arrived is not what the archive says it published.
+            ProviderUnavailableError: The archive can't be reached, or failed too often before.
+            ChecksumError: The zip's SHA-256 is not the published one.
             MalformedDataError: The zip or its text is not this period's bars.
         """
+        self._refuse_if_down()
         try:
-            async for attempt in retrying(self._settings.retries, _worth_another_try):
+            async for attempt in retrying(self._settings.retries, _is_transient):
                 with attempt:
                     archive = await self._fetch(series, period, verify=verify)
         except ProviderUnavailableError:
@@ -110,29 +120,38 @@ class Vision:
 
     @property
     def down(self) -> bool:
-        """Whether the archive failed so often in a row that it is left alone for the rest of the scan."""
-        return self._failures >= _ENOUGH_FAILURES
+        """Whether the archive failed so often in a row that it is not asked again in this scan."""
+        return self._failures >= _MOST_FAILURES
 
-    async def published(self, series: Series, period: Period) -> str | None:
-        """The SHA-256 that the archive states for a period now; None where it has no file. Raises as `fetch`."""
+    async def published_checksum(self, series: Series, period: Period) -> str | None:
+        """The SHA-256 in hex that the archive publishes for a period; None where it has no file. Raises as `fetch`."""
+        self._refuse_if_down()
         path = series.archive_path(period)
-        async for attempt in retrying(self._settings.retries, _worth_another_try):
+        async for attempt in retrying(self._settings.retries, _is_transient):
             with attempt:
-                said = await self._read(f"{path}.CHECKSUM")
-        return None if said is None else _expected(said, path.rpartition("/")[2], f"{self._settings.vision_url}/{path}")
+                stated = await self._read(f"{path}.CHECKSUM")
+        return (
+            None
+            if stated is None
+            else _expected(stated, path.rpartition("/")[2], f"{self._settings.vision_url}/{path}")
+        )
+
+    def _refuse_if_down(self) -> None:
+        if self.down:
+            raise ProviderUnavailableError("the archive failed too often and is not asked again")
 
     async def _fetch(self, series: Series, period: Period, *, verify: bool) -> Archive | None:
         path = series.archive_path(period)
         url = f"{self._settings.vision_url}/{path}"
-        said = await self._read(f"{path}.CHECKSUM")
-        data = None if said is None else await self._read(path)
-        if said is None or data is None:
+        stated = await self._read(f"{path}.CHECKSUM")
+        data = None if stated is None else await self._read(path)
+        if stated is None or data is None:
             return None
-        expected = _expected(said, path.rpartition("/")[2], url)
-        return await self._hands.do(_read_verified, data, expected, series, period, url, verify=verify)
+        expected = _expected(stated, path.rpartition("/")[2], url)
+        return await self._threads.run(_read_verified, data, expected, series, period, url, verify=verify)
 
     async def _read(self, path: str) -> bytes | None:
-        """A file below the root; None where it is not there."""
+        """The content of a file below the root; None where there is none."""
         url = f"{self._root}/{path}"
         async with self._slots:
             try:
@@ -144,18 +163,18 @@ class Vision:
             except (FileNotFoundError, PermissionError, NotADirectoryError):
                 return None
             except aiohttp.ClientResponseError as error:
-                if error.status in _GONE:
+                if error.status in _NOT_FOUND:
                     return None
                 raise ProviderUnavailableError(
                     f"the archive answered HTTP {error.status} to {url}", url=url, status=error.status
                 ) from error
-            except (aiohttp.ClientError, OSError, ValueError) as error:  # of a name that can't be one: UnicodeError
+            except (aiohttp.ClientError, OSError, ValueError) as error:  # a symbol that no URL can have: UnicodeError
                 reason = str(error) or type(error).__name__
                 raise ProviderUnavailableError(f"the archive did not answer to {url}: {reason}", url=url) from error
         return data
 
     async def _session(self, **_: Any) -> aiohttp.ClientSession:
-        """The HTTP session: silence is bounded, and a redirect stays on its host."""
+        """The HTTP session: with timeouts, and without redirects to other hosts."""
         redirects = aiohttp.TraceConfig()
         redirects.on_request_redirect.append(_stay_on_host)
         timeout = self._settings.timeout
@@ -163,7 +182,7 @@ class Vision:
             aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=self._settings.patience, sock_connect=timeout, sock_read=timeout),
                 connector=aiohttp.TCPConnector(limit=self._settings.concurrency),
-                trust_env=bool(getproxies()),  # looking for a proxy costs more than a request on loopback
+                trust_env=bool(getproxies()),  # aiohttp's own search for a proxy costs more than a request on loopback
                 trace_configs=[redirects],
             )
         )
@@ -178,13 +197,13 @@ async def _stay_on_host(
         raise aiohttp.ClientPayloadError(f"{params.url} redirects to another host, {target.origin()}")
 
 
-def _worth_another_try(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     return isinstance(error, ProviderUnavailableError | ChecksumError | MalformedDataError)
 
 
-def _expected(said: bytes, name: str, url: str) -> str:
-    """The SHA-256 that a `.CHECKSUM` file states for this zip and no other."""
-    match = _CHECKSUM.fullmatch(said)
+def _expected(stated: bytes, name: str, url: str) -> str:
+    """The SHA-256 that a `.CHECKSUM` file states for the zip of this name."""
+    match = _CHECKSUM.fullmatch(stated)
     if match is None or match[2].decode(errors="replace") != name:
         raise MalformedDataError(f"{url}.CHECKSUM does not state a SHA-256 of {name}", url=url)
     return match[1].decode().lower()
@@ -199,5 +218,4 @@ def _read_verified(data: bytes, expected: str, series: Series, period: Period, u
             expected=expected,
             actual=actual,
         )
-    checksum = "verified" if actual == expected else "unverified"
-    return Archive(read_archive(data, series, period, url), actual, url, checksum)
+    return Archive(read_archive(data, series, period, url), actual, url, verified=actual == expected)

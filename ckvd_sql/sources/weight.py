@@ -1,7 +1,7 @@
-"""The weight budget: what all threads and processes on one cache may ask of a REST host in a minute.
+"""Request weight: what a REST call costs, and the budget a minute that all threads and processes on one cache share.
 
-Binance counts weight by address and minute, answers 429 beyond the budget and bans (418) whoever goes on. So the
-count is shared: a small state file a host, changed under a file lock. It decides; it asks nothing of the network.
+Binance counts weight by address and minute, answers 429 beyond the budget and bans (418) clients that go on. The count
+is a small state file for each host, changed under a file lock. Sends nothing itself.
 """
 
 from __future__ import annotations
@@ -25,28 +25,39 @@ if TYPE_CHECKING:
 #: Weight that one address may use in a minute.
 BUDGET = {Market.SPOT: 6000, Market.UM: 2400, Market.CM: 2400}
 
-#: The part of the budget that is used: other programs on this address, and clocks that differ, get the rest.
+#: The part of the budget that is used; the rest is a margin for other programs on this address, and for clock skew.
 SHARE = 0.8
 
 _MINUTE = 60.0
 
 
+def klines_weight(market: Market, limit: int) -> int:
+    """The weight of a klines call with this limit."""
+    if market is Market.SPOT:
+        return 2
+    return 1 if limit < 100 else 2 if limit < 500 else 5 if limit <= 1000 else 10  # noqa: PLR2004 (Binance's steps)
+
+
+#: The weight of an exchangeInfo call.
+EXCHANGE_INFO_WEIGHT = {Market.SPOT: 20, Market.UM: 1, Market.CM: 1}
+
+
 @dataclass(frozen=True, slots=True)
-class Used:
-    """What has been used of a budget.
+class Usage:
+    """What has been used of a budget; its fields are those of the state file.
 
     Attributes:
         minute: The minute that `weight` counts, as minutes since the epoch.
         weight: Weight used in it.
-        until: Seconds since the epoch before which nothing may be asked (429, 418).
+        until: Seconds since the epoch before which nothing may be requested (429, 418).
     """
 
     minute: int = 0
     weight: int = 0
     until: float = 0.0
 
-    def at(self, now: float) -> Used:
-        """The same at a later moment: a new minute starts from nothing."""
+    def at(self, now: float) -> Usage:
+        """The usage at a later moment, in seconds since the epoch: a new minute starts from zero."""
         minute = int(now // _MINUTE)
         return self if minute == self.minute else replace(self, minute=minute, weight=0)
 
@@ -55,59 +66,59 @@ class WeightBudget:
     """A REST host's budget. Safe for any number of threads and processes.
 
     Args:
-        market: Whose budget it is.
-        url: The REST host; hosts are counted apart.
-        folder: Where the shared state is kept. Where it can't be written, the count is this process's own.
+        market: The market, which has the limit.
+        url: The REST host; hosts are counted separately.
+        folder: The folder of the state files. Where it can't be written, the count is this process's own.
     """
 
     def __init__(self, market: Market, url: str, folder: Path) -> None:
         parts = urlsplit(url)
         self._limit = BUDGET[market] * SHARE
         self._path = folder / f"weight-{market.value}-{parts.hostname}-{parts.port or 0}.json"
-        self._local = Used()
+        self._local = Usage()
         self._thread = threading.Lock()
 
     def reserve(self, weight: int) -> float:
-        """Take weight for one request, or say how many seconds to wait before asking for it again."""
+        """Reserve weight for one request: 0 where that was possible, else the seconds to wait before trying again."""
         with self._state() as state:
             now = time.time()
-            used = state.at(now)
-            if used.weight + weight > self._limit and used.weight:
-                return (used.minute + 1) * _MINUTE - now
-            self._keep(replace(used, weight=used.weight + weight))
+            usage = state.at(now)
+            if usage.weight + weight > self._limit and usage.weight:
+                return (usage.minute + 1) * _MINUTE - now
+            self._save(replace(usage, weight=usage.weight + weight))
             return 0.0
 
     def observe(self, used_weight: int) -> None:
-        """Learn what the exchange has counted: others may use the same address."""
+        """Take over the weight that the exchange has counted, since others may use the same address."""
         with self._state() as state:
-            used = state.at(time.time())
-            if used_weight > used.weight:
-                self._keep(replace(used, weight=used_weight))
+            usage = state.at(time.time())
+            if used_weight > usage.weight:
+                self._save(replace(usage, weight=used_weight))
 
     def stop(self, until: float) -> None:
-        """Nobody asks before this moment (seconds since the epoch)."""
+        """Let nothing be requested before this moment (seconds since the epoch)."""
         with self._state() as state:
-            self._keep(replace(state, until=max(until, state.until)))
+            self._save(replace(state, until=max(until, state.until)))
 
     def stopped_until(self) -> float:
-        """The moment before which nothing may be asked; in the past where nothing is in the way."""
+        """The moment, in seconds since the epoch, before which nothing may be requested; often in the past."""
         with self._state() as state:
             return state.until
 
     @contextlib.contextmanager
-    def _state(self) -> Iterator[Used]:
-        """The state, nobody else's to change until the block ends."""
+    def _state(self) -> Iterator[Usage]:
+        """The state, locked against other threads and processes until the block ends."""
         with self._thread, contextlib.ExitStack() as stack:
             with contextlib.suppress(OSError):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(FileLock(self._path.with_suffix(".lock"), poll_interval=0.005))
             with contextlib.suppress(OSError, ValueError, TypeError):
-                self._local = Used(**json.loads(self._path.read_text()))
+                self._local = Usage(**json.loads(self._path.read_text()))
             yield self._local
 
-    def _keep(self, used: Used) -> None:
-        self._local = used
+    def _save(self, usage: Usage) -> None:
+        self._local = usage
         with contextlib.suppress(OSError):  # then the count is this process's own
             temporary = self._path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(asdict(used)))
+            temporary.write_text(json.dumps(asdict(usage)))
             temporary.replace(self._path)

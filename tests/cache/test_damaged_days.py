@@ -93,4 +93,4 @@ def test_an_unwritable_cache_still_serves_queries_and_warns_once(
     Path(settings["cache_dir"]).write_text("a file where the folder should be")
     frame = CryptoKlineVisionData(**settings).get_data("BTCUSDT", "2024-06-01", "2024-06-04")
     assert frame.height == len(truth("BTCUSDT", "1h", "2024-06-01", "2024-06-04"))
-    assert len([warning for warning in warnings(caplog) if "not kept" in warning]) == 1
+    assert len([warning for warning in warnings(caplog) if "not stored" in warning]) == 1

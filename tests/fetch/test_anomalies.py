@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ckvd_sql.market.series import HOUR, MINUTE
+from ckvd_sql.market.periods import HOUR, MINUTE
 from ckvd_sql.sandbox import ANOMALIES, Fault, Sandbox
 from ckvd_sql.sandbox.anomalies import RESTART
 from tests.support.bars import Row, bars, read

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from ckvd_sql.market.series import HOUR, Month
+from ckvd_sql.market.periods import HOUR, Month
 from ckvd_sql.sandbox import Fault, Sandbox
 from tests.support.bars import bars, csv_text, read, series
 from tests.support.connections import cached_days, connect

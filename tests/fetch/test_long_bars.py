@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ckvd_sql
-from ckvd_sql.market.series import INTERVALS, Month, day_start, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import Month, day_start
+from ckvd_sql.market.series import INTERVALS
 from ckvd_sql.sandbox import Fault
 from tests.support.bars import read, series
 from tests.support.cached import day_files
@@ -53,7 +55,7 @@ def test_a_forming_long_bar_is_given_on_request_and_not_cached(
     bars = read(con, call)
     assert bars[:-1] == truth("BTCUSDT", interval, "2024-04-01", "2024-06-15T12:00:30")
     assert bars[-1][6] > parse_time("2024-06-15T12:00:30", "now")
-    forming = INTERVALS[interval].opens(INTERVALS[interval].slot(bars[-1][0]))
+    forming = INTERVALS[interval].open_time(INTERVALS[interval].slot(bars[-1][0]))
     assert str(date.fromtimestamp(forming / 1e6)) not in {Path(name).stem for name in day_files(settings["cache_dir"])}  # noqa: DTZ012 (midnight UTC)
 
 

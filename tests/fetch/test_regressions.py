@@ -18,7 +18,7 @@ import pytest
 from pyarrow import dataset
 
 from ckvd_sql import CryptoKlineVisionData, InvalidSymbolError, OfflineError, RateLimitError
-from ckvd_sql.market.series import DAY, HOUR, Month, day_start
+from ckvd_sql.market.periods import DAY, HOUR, Month, day_start
 from ckvd_sql.sandbox import Fault, Sandbox
 from tests.support import connections
 from tests.support.bars import bars, csv_text, read, series

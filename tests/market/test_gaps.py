@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ckvd_sql.market.bars import BAR_SCHEMA, NO_BARS
 from ckvd_sql.market.gaps import Gap, find_gaps, gaps_of_day
-from ckvd_sql.market.series import DAY, HOUR, INTERVALS, Span, day_start
+from ckvd_sql.market.periods import DAY, HOUR, Span, day_start
+from ckvd_sql.market.series import INTERVALS
 
 DATE = date(2024, 6, 1)
 BEGIN = day_start(DATE)

@@ -9,16 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckvd_sql.errors import InvalidIntervalError, InvalidMarketError, InvalidSymbolError, InvalidTimeError
-from ckvd_sql.market.series import (
-    INTERVALS,
-    Market,
-    day_start,
-    parse_interval,
-    parse_market,
-    parse_span,
-    parse_symbol,
-    parse_time,
-)
+from ckvd_sql.market.parse import parse_interval, parse_market, parse_span, parse_symbol, parse_time
+from ckvd_sql.market.periods import day_start
+from ckvd_sql.market.series import INTERVALS, Market
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckvd_sql.market.series import (
-    DAY,
-    Month,
-    consecutive,
-    day_of,
-    day_start,
-    instant_of,
-    moment_of,
-    spell_days,
-)
+from ckvd_sql.market.periods import DAY, Month, consecutive, day_of, day_start, format_days, instant_of, moment_of
 
 
 @given(st.dates(date(1, 1, 1), date(9999, 12, 31)))
@@ -38,4 +29,4 @@ def test_a_month_has_a_first_day_a_last_day_and_a_next_month() -> None:
 def test_days_are_written_as_runs() -> None:
     days = [date(2024, 1, 1) + timedelta(days=n) for n in (4, 0, 1, 2, 6)]
     assert consecutive(days)[0] == (date(2024, 1, 1), date(2024, 1, 3))
-    assert spell_days(days) == "2024-01-01 to 2024-01-03, 2024-01-05, 2024-01-07"
+    assert format_days(days) == "2024-01-01 to 2024-01-03, 2024-01-05, 2024-01-07"

@@ -9,17 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckvd_sql.market.series import (
-    DAY,
-    HOUR,
-    INTERVALS,
-    Market,
-    Month,
-    Series,
-    Span,
-    day_start,
-    parse_time,
-)
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import DAY, HOUR, Month, Span, day_start
+from ckvd_sql.market.series import INTERVALS, Market, Series
 
 INSTANTS = st.integers(day_start(date(2009, 1, 1)), day_start(date(2099, 1, 1)))
 
@@ -28,16 +20,16 @@ INSTANTS = st.integers(day_start(date(2009, 1, 1)), day_start(date(2099, 1, 1)))
 def test_every_instant_is_in_one_slot_of_the_grid(instant: int, name: str) -> None:
     interval = INTERVALS[name]
     slot = interval.slot(instant)
-    assert interval.opens(slot) <= instant < interval.opens(slot + 1)
+    assert interval.open_time(slot) <= instant < interval.open_time(slot + 1)
 
 
 @given(INSTANTS, st.integers(0, 40 * DAY), st.sampled_from([name for name in INTERVALS if name != "1s"]))
 def test_slots_are_those_that_open_in_the_half_open_range(start: int, length: int, name: str) -> None:
     interval, end = INTERVALS[name], start + length
     slots = interval.slots(start, end)
-    assert all(start <= interval.opens(slot) < end for slot in (*slots[:1], *slots[-1:]))
-    assert interval.opens(slots.start - 1) < start
-    assert interval.opens(slots.stop) >= end
+    assert all(start <= interval.open_time(slot) < end for slot in (*slots[:1], *slots[-1:]))
+    assert interval.open_time(slots.start - 1) < start
+    assert interval.open_time(slots.stop) >= end
 
 
 def test_weeks_open_on_monday_months_on_the_first_and_3d_bars_every_third_day() -> None:
@@ -78,7 +70,7 @@ def test_no_day_is_closed_before_it_is_over(day: date, name: str) -> None:
 )
 def test_a_range_has_every_day_of_which_it_has_an_instant(start: str, end: str, days: int) -> None:
     span = Span(parse_time(start, "start"), parse_time(end, "end"))
-    assert len(list(span.days(INTERVALS["1h"]))) == days
+    assert len(list(INTERVALS["1h"].days_in(span))) == days
 
 
 @pytest.mark.parametrize(
@@ -99,5 +91,5 @@ def test_no_two_series_share_a_key_even_where_file_names_ignore_case() -> None:
 
 
 def test_12h_bars_open_at_midnight_and_noon() -> None:
-    opens = [INTERVALS["12h"].opens(slot) for slot in INTERVALS["12h"].slots(0, DAY)]
+    opens = [INTERVALS["12h"].open_time(slot) for slot in INTERVALS["12h"].slots(0, DAY)]
     assert opens == [0, 12 * HOUR]

@@ -10,9 +10,7 @@ from datetime import date
 import httpx
 import pytest
 
-from ckvd_sql.market.series import (
-    Market,
-)
+from ckvd_sql.market.series import Market
 from ckvd_sql.sandbox import ANOMALIES, Fault, Sandbox
 from ckvd_sql.sandbox.anomalies import MEMBERS, ROWS, TEXTS
 from tests.support.exchange import (

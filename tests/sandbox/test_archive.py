@@ -8,11 +8,8 @@ from datetime import date
 import httpx
 import pytest
 
-from ckvd_sql.market.series import (
-    Market,
-    Month,
-    Period,
-)
+from ckvd_sql.market.periods import Month, Period
+from ckvd_sql.market.series import Market
 from ckvd_sql.sandbox import Sandbox
 from tests.support.exchange import (
     ZIP,

@@ -11,9 +11,7 @@ from datetime import date
 import httpx
 import pytest
 
-from ckvd_sql.market.series import (
-    Market,
-)
+from ckvd_sql.market.series import Market
 from ckvd_sql.sandbox import Fault, Sandbox, serve
 from tests.support.exchange import (
     ZIP,

@@ -11,9 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ckvd_sql.market.series import (
-    Market,
-)
+from ckvd_sql.market.series import Market
 from ckvd_sql.sandbox import Fault, Sandbox
 from tests.support.exchange import (
     ZIP,

@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ckvd_sql.market.series import (
-    DAY,
-    HOUR,
-    INTERVALS,
-    MINUTE,
-    Market,
-    day_start,
-)
+from ckvd_sql.market.periods import DAY, HOUR, MINUTE, day_start
+from ckvd_sql.market.series import INTERVALS, Market
 from ckvd_sql.sandbox import OUTAGES, SYMBOLS, market_bars
 from ckvd_sql.sandbox.history import closed_bars
 from ckvd_sql.sandbox.symbols import Listing, listing_of

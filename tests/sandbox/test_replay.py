@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from ckvd_sql.market.series import (
-    Market,
-    Month,
-)
+from ckvd_sql.market.periods import Month
+from ckvd_sql.market.series import Market
 from ckvd_sql.sandbox import Sandbox
 from tests.support.exchange import (
     ZIP,

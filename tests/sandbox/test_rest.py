@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ckvd_sql.market.series import (
-    SECOND,
-    Market,
-)
+from ckvd_sql.market.periods import SECOND
+from ckvd_sql.market.series import Market
 from ckvd_sql.sandbox import SYMBOLS, Fault, Sandbox
 from ckvd_sql.sandbox.limits import Meter
 from tests.support.exchange import (

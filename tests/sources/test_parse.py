@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from ckvd_sql.errors import MalformedDataError
-from ckvd_sql.market.bars import NO_BARS, read_archive, read_bars
-from ckvd_sql.market.series import DAY, HOUR, INTERVALS, Market, Month, Period, Series, day_start
+from ckvd_sql.market.bars import NO_BARS
+from ckvd_sql.market.periods import DAY, HOUR, Month, Period, day_start
+from ckvd_sql.market.series import INTERVALS, Market, Series
+from ckvd_sql.sources.parse import read_archive, read_bars
 from tests.support.bars import HEADER, bars
 from tests.support.rows import DATE, ROWS, SERIES, START, csv_lines, in_microseconds, read_rest, row, values, zipped
 

@@ -9,7 +9,8 @@ import duckdb
 import pytest
 
 import ckvd_sql
-from ckvd_sql.market.series import INTERVALS, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.series import INTERVALS
 from ckvd_sql.sandbox import Sandbox
 from tests.support.bars import FIELDS, read
 

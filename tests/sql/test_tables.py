@@ -12,7 +12,9 @@ import pytest
 
 import ckvd_sql
 from ckvd_sql.cache.store import DayStore
-from ckvd_sql.market.series import DAY, HOUR, MINUTE, Market, parse_time
+from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import DAY, HOUR, MINUTE
+from ckvd_sql.market.series import Market
 from ckvd_sql.sandbox import OUTAGES, SYMBOLS, Fault
 from tests.support.bars import FIELDS, read, series
 

@@ -6,7 +6,8 @@ import io
 import zipfile
 from typing import TYPE_CHECKING, Any
 
-from ckvd_sql.market.series import Market, Series, parse_interval
+from ckvd_sql.market.parse import parse_interval
+from ckvd_sql.market.series import Market, Series
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

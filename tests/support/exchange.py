@@ -10,7 +10,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ckvd_sql.market.series import DAY, INTERVALS, Market, Period, Series, parse_interval
+from ckvd_sql.market.parse import parse_interval
+from ckvd_sql.market.periods import DAY, Period
+from ckvd_sql.market.series import INTERVALS, Market, Series
 from ckvd_sql.sandbox import market_bars
 from tests.support.truth import at
 
@@ -82,7 +84,7 @@ def added_up(parts: list[Row], interval: str) -> list[tuple[Any, ...]]:
         bars = list(group)
         sums = [sum(Decimal(bar[column]) for bar in bars) for column in (5, 7, 8, 9, 10)]
         high, low = max(Decimal(bar[2]) for bar in bars), min(Decimal(bar[3]) for bar in bars)
-        opened, closed = grid.opens(slot) // 1000, grid.opens(slot + 1) // 1000 - 1
+        opened, closed = grid.open_time(slot) // 1000, grid.open_time(slot + 1) // 1000 - 1
         out.append((opened, Decimal(bars[0][1]), high, low, Decimal(bars[-1][4]), closed, *sums))
     return out
 

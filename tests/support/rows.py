@@ -7,8 +7,10 @@ import zipfile
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from ckvd_sql.market.bars import BAR_SCHEMA, closes, opens, read_bars
-from ckvd_sql.market.series import HOUR, INTERVALS, Market, Series, day_start
+from ckvd_sql.market.bars import BAR_SCHEMA, close_times, open_times
+from ckvd_sql.market.periods import HOUR, day_start
+from ckvd_sql.market.series import INTERVALS, Market, Series
+from ckvd_sql.sources.parse import read_bars
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,5 +72,5 @@ def read_rest(body: bytes, url: str) -> pa.RecordBatch:
 def values(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:
     """Bars in the shape of `tests.support.bars.bar`."""
     columns = {name: batch.column(name).to_pylist() for name in BAR_SCHEMA.names}
-    columns |= {"open_time": opens(batch).tolist(), "close_time": closes(batch).tolist()}
+    columns |= {"open_time": open_times(batch).tolist(), "close_time": close_times(batch).tolist()}
     return list(zip(*columns.values(), strict=True))

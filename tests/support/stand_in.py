@@ -18,7 +18,8 @@ from tests.support.bars import series, zipped
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ckvd_sql.market.series import Period, Series
+    from ckvd_sql.market.periods import Period
+    from ckvd_sql.market.series import Series
     from tests.support.bars import Row
 
 ROUTES = {Market.SPOT: "/api/v3/", Market.UM: "/fapi/v1/", Market.CM: "/dapi/v1/"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckvd_sql.market.series import parse_time
+from ckvd_sql.market.parse import parse_time
 from ckvd_sql.sandbox import market_bars
 from ckvd_sql.sandbox.anomalies import ROWS
 from tests.support.bars import Bar, Row, bars, series

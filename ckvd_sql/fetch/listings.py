@@ -1,0 +1,114 @@
+"""When series were listed: the open time of the first bar, and whether a symbol unknown to REST was ever traded.
+
+It asks REST, cache and archive, each question once a scan, and fetches no bars.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from ckvd_sql.errors import InvalidSymbolError, ProviderError, ProviderUnavailableError
+from ckvd_sql.sources.concurrency import gather_or_cancel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ckvd_sql.cache.store import DayStore
+    from ckvd_sql.market.periods import Month
+    from ckvd_sql.market.series import Series
+    from ckvd_sql.sources.rest import RestClient
+    from ckvd_sql.sources.vision import VisionClient
+
+
+class Listings:
+    """What one scan has learnt about the listings of its series.
+
+    Args:
+        store: Where first open times are remembered, and days may show that a symbol was traded.
+        vision: The archive, likewise.
+        rest: The exchange.
+        months: The months of the scan, whose archives show whether a symbol was traded.
+
+    Attributes:
+        rest_failure: Why the exchange could not be reached when it was asked for a first bar, if so.
+    """
+
+    def __init__(self, store: DayStore, vision: VisionClient, rest: RestClient, months: Iterable[Month]) -> None:
+        self.rest_failure: ProviderUnavailableError | None = None
+        self._store = store
+        self._vision = vision
+        self._rest = rest
+        self._months = tuple(months)
+        self._asking: defaultdict[Series, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._first_open: dict[Series, int | None] = {}
+        self._traded: set[Series] = set()
+        self._unknown: dict[Series, InvalidSymbolError | ProviderError] = {}
+        self._archive_failures: dict[Series, ProviderError] = {}
+
+    def known_first_open(self, series: Series) -> int | None:
+        """The open time of the series' first bar as far as the cache knows it; in microseconds since the epoch."""
+        return self._store.first_open(series)
+
+    async def first_open(self, series: Series) -> int | None:
+        """The open time of the series' first bar, in microseconds since the epoch; None where it can't be learnt.
+
+        Raises:
+            InvalidSymbolError: REST does not know the symbol, and neither cache nor archive has anything of it.
+            ProviderError: REST does not know the symbol, and the archive can't say whether it has it.
+        """
+        async with self._asking[series]:
+            if series in self._unknown:
+                raise self._unknown[series]
+            if series not in self._first_open:
+                self._first_open[series] = self._store.first_open(series) or await self._ask_first_open(series)
+        return self._first_open[series]
+
+    def note_traded(self, series: Series) -> None:
+        """Remember that the archive has the series."""
+        self._traded.add(series)
+
+    def note_archive_failure(self, series: Series, error: ProviderError) -> None:
+        """Remember that the archive may have the series, and could not be read."""
+        self._archive_failures.setdefault(series, error)
+
+    async def require_traded(self, series: Series, unknown: InvalidSymbolError) -> None:
+        """Raise what is wrong with a symbol that REST does not know, unless cache or archive have it.
+
+        Args:
+            series: The series.
+            unknown: REST's answer.
+
+        Raises:
+            InvalidSymbolError: `unknown`, where neither has it.
+            ProviderError: The archive failed: an outage does not mean that there is no such symbol.
+        """
+        if series in self._traded or await asyncio.to_thread(self._store.has_rows, series):
+            return
+        try:
+            checksums = await gather_or_cancel(self._vision.published_checksum(series, one) for one in self._months)
+        except ProviderError as error:
+            failure: ProviderError | None = error
+        else:
+            if any(checksums):
+                self.note_traded(series)
+                return
+            failure = None
+        self._unknown[series] = self._archive_failures.get(series) or failure or unknown
+        raise self._unknown[series] from unknown
+
+    async def _ask_first_open(self, series: Series) -> int | None:
+        try:
+            first = await self._rest.first_open(series)
+        except InvalidSymbolError as error:
+            await self.require_traded(series, error)
+            return None
+        except ProviderUnavailableError as error:
+            self.rest_failure = error
+            return None
+        except ProviderError:
+            return None
+        if first is not None:
+            self._store.remember_first_open(series, first)
+        return first

@@ -1,4 +1,4 @@
-"""What the tests share: an exchange on loopback, a cache folder of their own, and the truth to compare with."""
+"""Fixtures of all tests: an exchange on loopback, an empty cache folder, clients, and the true bars to compare with."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from ckvd_sql import CryptoKlineVisionData
 from ckvd_sql.market.parse import parse_time
 from ckvd_sql.sandbox import Sandbox, market_bars
 from tests.support.bars import Bar, bars, series
+from tests.support.stand_in import StandIn
+from tests.support.truth import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from duckdb import DuckDBPyConnection
-
-#: The exchange's time, a Saturday: spot's archive of yesterday is out, today is half over, a bar is forming.
-NOW = "2024-06-15T12:00:30"
 
 
 class Truth(Protocol):
@@ -29,8 +28,14 @@ class Truth(Protocol):
     def __call__(self, symbol: str, interval: str, start: str, end: str, market: str = "spot") -> list[Bar]: ...
 
 
+class MakeClient(Protocol):
+    """Gives a client of the exchange with these settings; all clients of a test have one cache."""
+
+    def __call__(self, **more: Any) -> CryptoKlineVisionData: ...
+
+
 @pytest.fixture(autouse=True)
-def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("CKVD_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
@@ -38,7 +43,7 @@ def _nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def clock() -> str:
-    """Where the sandbox's clock stands; a module may have it stand elsewhere."""
+    """The time of the sandbox's clock; a module may override it."""
     return NOW
 
 
@@ -50,7 +55,7 @@ def running_exchange(clock: str) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def exchange(running_exchange: Sandbox, clock: str) -> Iterator[Sandbox]:
-    """The sandbox, as new."""
+    """The sandbox, its clock, faults and logged requests reset."""
     running_exchange.set_now(clock)
     running_exchange.clear_faults()
     running_exchange.forget()
@@ -60,7 +65,7 @@ def exchange(running_exchange: Sandbox, clock: str) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def settings(exchange: Sandbox, tmp_path: Path) -> dict[str, Any]:
-    """Settings for that exchange and an empty cache, with little patience."""
+    """Settings for that exchange and an empty cache, with a short timeout and one retry."""
     return {**exchange.settings, "cache_dir": tmp_path / "cache", "timeout": 2, "retries": 1}
 
 
@@ -74,6 +79,22 @@ def con(settings: dict[str, Any]) -> Iterator[DuckDBPyConnection]:
 @pytest.fixture
 def client(settings: dict[str, Any]) -> CryptoKlineVisionData:
     return CryptoKlineVisionData(**settings)
+
+
+@pytest.fixture
+def make_client(exchange: Sandbox, tmp_path: Path) -> MakeClient:
+    usual = {"cache_dir": tmp_path / "cache", "retries": 1, "timeout": 10}
+
+    def client(**more: Any) -> CryptoKlineVisionData:
+        return CryptoKlineVisionData(**{**exchange.settings, **usual, **more})
+
+    return client
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    with StandIn() as stand_in:
+        yield stand_in
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ def tries(default: int) -> int:
 
 
 def thorough(examples: int) -> hypothesis_settings:
-    """This many inputs for each test, the same ones in every run unless their number was asked for."""
+    """This many inputs for each test, the same ones in every run unless CKVD_EXAMPLES is set."""
     return hypothesis_settings(
         max_examples=examples,
         deadline=None,

@@ -37,8 +37,8 @@ class StandIn:
 
     Attributes:
         files: More files, by path.
-        rows: The REST rows of each series; a symbol that has none on a market is none there.
-        requests: What was asked: path and query.
+        rows: The REST rows of each series; a symbol without rows on a market is unknown there.
+        requests: The path and query of each request.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -61,7 +61,7 @@ class StandIn:
         self.files[f"{path}.CHECKSUM"] = f"{digest}  {one.archive_stem(period)}.zip{end}".encode()
 
     def asked(self, part: str) -> list[str]:
-        """The requests that have this in them."""
+        """The requests that contain this text."""
         return [request for request in self.requests if part in request]
 
     def asked_rest(self) -> list[str]:
@@ -70,7 +70,7 @@ class StandIn:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that make the project ask this server alone, and give up soon."""
+        """Settings that send every request to this server, with one retry and a short timeout."""
         return {**dict.fromkeys(("vision_url", "spot_url", "um_url", "cm_url"), self.url), "retries": 1, "timeout": 10}
 
     def __enter__(self) -> Self:

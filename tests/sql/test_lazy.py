@@ -1,4 +1,4 @@
-"""What a statement costs: binding asks nobody, and a scan fetches only the days that it needs."""
+"""Lazy scans: binding sends no request, and a scan fetches only the days that it needs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 import ckvd_sql
 from tests.support.bars import read
-from tests.test_failover import asked, zips
+from tests.support.requests import asked, zips
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ WIDE = "ckvd_klines(['BTCUSDT', 'ETHUSDT'], '1h', '2023-01-01', '2024-06-15')"
 
 
 def fetched(exchange: Sandbox) -> list[str]:
-    """The archives that were asked for, `ETHUSDT-1h-2024-05-05`."""
+    """The archives that were requested, such as `ETHUSDT-1h-2024-05-05`."""
     return sorted(path.rpartition("/")[2].removesuffix(".zip") for path in zips(exchange))
 
 
@@ -45,12 +45,14 @@ def fetched(exchange: Sandbox) -> list[str]:
         "FROM ckvd_cache_days",
     ],
 )
-def test_a_statement_that_needs_no_bar_asks_nobody(con: DuckDBPyConnection, exchange: Sandbox, statement: str) -> None:
+def test_a_statement_that_needs_no_bar_sends_no_request(
+    con: DuckDBPyConnection, exchange: Sandbox, statement: str
+) -> None:
     con.execute(statement).fetchall()
     assert not exchange.requests
 
 
-def test_a_relation_that_nobody_reads_asks_nobody(
+def test_an_unread_relation_sends_no_request(
     con: DuckDBPyConnection, exchange: Sandbox, settings: dict[str, Any]
 ) -> None:
     relation = con.sql(f"SELECT open_time, close FROM {WIDE}").filter("close > 5")
@@ -98,7 +100,7 @@ def test_a_limit_ends_the_fetching(settings: dict[str, Any], exchange: Sandbox) 
     assert not asked(exchange, "ETHUSDT")
 
 
-def test_a_reader_that_is_let_go_ends_the_fetching(con: DuckDBPyConnection, exchange: Sandbox) -> None:
+def test_a_released_reader_ends_the_fetching(con: DuckDBPyConnection, exchange: Sandbox) -> None:
     reader = con.sql(f"FROM {WIDE.replace('1h', '1m')}").to_arrow_reader(100)
     assert reader.read_next_batch().num_rows
     del reader
@@ -121,7 +123,7 @@ def test_two_scans_of_one_day_fetch_it_once(con: DuckDBPyConnection, exchange: S
     assert fetched(exchange) == ["BTCUSDT-1h-2024-06-01"]
 
 
-def test_what_a_filter_left_out_is_fetched_when_it_is_wanted(
+def test_days_excluded_by_a_filter_are_fetched_by_a_later_query(
     con: DuckDBPyConnection, exchange: Sandbox, truth: Truth, tmp_path: Path
 ) -> None:
     call = "ckvd_klines('BTCUSDT', '1h', '2024-06-01', '2024-06-04')"

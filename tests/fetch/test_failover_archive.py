@@ -1,4 +1,4 @@
-"""The failover, archive side: what happens when Binance's archive lacks a file, fails, or delivers something else."""
+"""Failover from the archive: files that are missing, fail or are malformed, and months against days."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import pytest
 from ckvd_sql import CryptoKlineVisionData
 from ckvd_sql.sandbox import Fault
 from tests.support.bars import read
+from tests.support.connections import sources
+from tests.support.faults import NOWHERE
+from tests.support.logs import warnings
+from tests.support.requests import asked, zips
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -20,68 +24,49 @@ if TYPE_CHECKING:
 TWO_DAYS = ("BTCUSDT", "1h", "2024-06-01", "2024-06-03")
 CALL = f"ckvd_klines{TWO_DAYS}"
 ZIPS = r"\.zip$"
-NOWHERE = "http://127.0.0.1:9"
-
-
-def asked(exchange: Sandbox, *parts: str) -> list[str]:
-    """The paths and queries of the requests that have all these parts."""
-    targets = [f"{one.path}?{one.query}" if one.query else one.path for one in exchange.requests]
-    return [target for target in targets if all(part in target for part in parts)]
-
-
-def zips(exchange: Sandbox) -> list[str]:
-    return [one.path for one in exchange.requests if one.path.endswith(".zip")]
-
-
-def sources(con: DuckDBPyConnection, call: str = CALL) -> set[str]:
-    return {name for (name,) in con.sql(f"SELECT DISTINCT source FROM {call}").fetchall()}
-
-
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [one.getMessage() for one in caplog.records if one.name == "ckvd_sql" and one.levelname == "WARNING"]
 
 
 def test_closed_days_come_from_the_archive(con: DuckDBPyConnection, exchange: Sandbox, truth: Truth) -> None:
-    assert sources(con) == {"vision"}
+    assert sources(con, CALL) == {"vision"}
     assert len(zips(exchange)) == 2
     assert not asked(exchange, "/api/")
     assert read(con, CALL) == truth(*TWO_DAYS)
 
 
-def test_a_second_query_asks_nobody(con: DuckDBPyConnection, exchange: Sandbox, truth: Truth) -> None:
+def test_a_second_query_sends_no_request(con: DuckDBPyConnection, exchange: Sandbox, truth: Truth) -> None:
     assert read(con, CALL) == truth(*TWO_DAYS)
     exchange.forget()
     assert read(con, CALL) == truth(*TWO_DAYS)
-    assert sources(con) == {"cache"}
+    assert sources(con, CALL) == {"cache"}
     assert not exchange.requests
 
 
 @pytest.mark.parametrize("status", [404, 403])
-def test_a_file_that_the_archive_lacks_comes_from_rest_without_a_word(
+def test_a_file_missing_from_the_archive_comes_from_rest_without_a_warning(
     con: DuckDBPyConnection, exchange: Sandbox, truth: Truth, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     exchange.add(Fault(r"\.zip", "status", status=status))
-    assert sources(con) == {"rest"}
+    assert sources(con, CALL) == {"rest"}
     assert read(con, CALL) == truth(*TWO_DAYS)
     assert not warnings(caplog)
-    assert len(asked(exchange, ".CHECKSUM")) == 2  # asked once each: it is an answer
+    assert len(asked(exchange, ".CHECKSUM")) == 2  # once each: a 404 is not retried
 
 
 FAILURES: dict[str, dict[str, Any]] = {
     "HTTP 500": {"kind": "status", "status": 500},
     "HTTP 503": {"kind": "status", "status": 503},
-    "a connection that is reset": {"kind": "reset"},
-    "an answer that is torn": {"kind": "torn"},
-    "silence": {"kind": "stall", "seconds": 5},
-    "a zip that is not the published one": {"kind": "checksum"},
-    "a damaged zip with a checksum to match": {"kind": "corrupt"},
+    "a reset connection": {"kind": "reset"},
+    "a truncated answer": {"kind": "torn"},
+    "a stall": {"kind": "stall", "seconds": 5},
+    "a zip with another checksum": {"kind": "checksum"},
+    "a damaged zip with a matching checksum": {"kind": "corrupt"},
     "a page of HTML": {"kind": "html"},
     "a redirect to another host": {"kind": "redirect", "location": "http://localhost:9/x"},
 }
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_an_archive_that_fails_is_tried_again_then_rest_with_a_warning(
+def test_an_archive_that_fails_is_retried_then_rest_is_used_with_a_warning(
     settings: dict[str, Any], exchange: Sandbox, truth: Truth, caplog: pytest.LogCaptureFixture, failure: str
 ) -> None:
     exchange.add(Fault(r"2024-06-01\.zip", **FAILURES[failure]))
@@ -98,7 +83,7 @@ def test_an_archive_that_fails_is_tried_again_then_rest_with_a_warning(
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_an_archive_that_fails_once_is_used_all_the_same(
+def test_an_archive_that_fails_once_is_still_used(
     settings: dict[str, Any], exchange: Sandbox, caplog: pytest.LogCaptureFixture, failure: str
 ) -> None:
     exchange.add(Fault(r"2024-06-01\.zip", **FAILURES[failure], times=1))
@@ -107,7 +92,7 @@ def test_an_archive_that_fails_once_is_used_all_the_same(
     assert not warnings(caplog)
 
 
-def test_an_archive_that_can_t_be_reached_is_left_for_rest(
+def test_when_the_archive_is_unreachable_rest_is_used_with_a_warning(
     settings: dict[str, Any], exchange: Sandbox, truth: Truth, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = CryptoKlineVisionData(**{**settings, "vision_url": NOWHERE})
@@ -125,7 +110,7 @@ def test_an_archive_may_be_a_folder(settings: dict[str, Any], tmp_path: Any, exc
 
 
 @pytest.mark.parametrize("checksum", ["strict", "warn"])
-def test_a_wrong_checksum_is_an_error_only_where_rest_can_t_help_and_nobody_allowed_it(
+def test_a_wrong_checksum_is_an_error_only_if_rest_fails_and_the_setting_is_strict(
     settings: dict[str, Any], exchange: Sandbox, checksum: str
 ) -> None:
     exchange.add(Fault(r"\.zip", "checksum"))
@@ -137,7 +122,9 @@ def test_a_wrong_checksum_is_an_error_only_where_rest_can_t_help_and_nobody_allo
         assert {type(day.error).__name__ for day in report.failed} == {"ChecksumError"}
 
 
-def test_a_missing_past_month_is_one_archive(con: DuckDBPyConnection, exchange: Sandbox, truth: Truth) -> None:
+def test_a_missing_past_month_is_fetched_as_one_archive(
+    con: DuckDBPyConnection, exchange: Sandbox, truth: Truth
+) -> None:
     month = ("BTCUSDT", "1h", "2024-05-01", "2024-06-01")
     assert read(con, f"ckvd_klines{month}") == truth(*month)
     (path,) = zips(exchange)
@@ -164,7 +151,7 @@ def test_a_month_without_an_archive_is_fetched_by_days(
     assert len(zips(exchange)) == 31
 
 
-def test_a_month_whose_archive_is_torn_is_fetched_by_days(
+def test_a_month_whose_archive_is_damaged_is_fetched_by_days(
     settings: dict[str, Any], exchange: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     exchange.add(Fault("/monthly/", "corrupt"))
@@ -173,7 +160,7 @@ def test_a_month_whose_archive_is_torn_is_fetched_by_days(
     assert any("2024-05 " in f"{warning} " for warning in warnings(caplog))
 
 
-def test_the_day_that_is_not_published_yet_comes_from_rest_and_is_kept(
+def test_a_day_that_is_not_published_yet_comes_from_rest_and_is_cached(
     settings: dict[str, Any], exchange: Sandbox
 ) -> None:
     exchange.set_now("2024-06-15T00:30:00")
@@ -184,7 +171,7 @@ def test_the_day_that_is_not_published_yet_comes_from_rest_and_is_kept(
     assert not exchange.requests
 
 
-def test_eight_threads_that_want_the_same_month_fetch_it_once(
+def test_eight_threads_that_query_the_same_month_fetch_it_once(
     settings: dict[str, Any], exchange: Sandbox, truth: Truth
 ) -> None:
     month = ("2024-05-01", "2024-06-01")
@@ -205,7 +192,7 @@ def test_eight_threads_that_want_the_same_month_fetch_it_once(
     assert len(zips(exchange)) == len(set(zips(exchange))) == 1
 
 
-def test_a_month_and_its_days_wanted_at_once_disturb_nobody(
+def test_concurrent_fetches_of_a_month_and_its_days_do_not_interfere(
     settings: dict[str, Any], exchange: Sandbox, truth: Truth, tmp_path: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert exchange.url

@@ -1,4 +1,4 @@
-"""The other SQL names: what would be fetched, what is missing, what there is, and what is cached."""
+"""The other SQL names: `ckvd_plan`, `ckvd_gaps`, `ckvd_symbols`, `ckvd_cache` and `ckvd_cache_days`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_plan_names_the_file_of_a_cached_day(con: DuckDBPyConnection, exchan
     assert not exchange.requests
 
 
-def test_the_plan_knows_what_was_not_listed_once_that_was_learnt(con: DuckDBPyConnection, exchange: Sandbox) -> None:
+def test_the_plan_shows_unlisted_days_once_the_listing_is_known(con: DuckDBPyConnection, exchange: Sandbox) -> None:
     query = "SELECT DISTINCT source FROM ckvd_plan('1000SATSUSDT', '1h', '2023-12-01', '2023-12-13') ORDER BY ALL"
     assert con.sql(query).fetchall() == [("vision",)]
     con.sql("FROM ckvd_klines('1000SATSUSDT', '1h', '2023-12-01', '2023-12-13')").fetchall()
@@ -62,7 +62,7 @@ def test_the_plan_knows_what_was_not_listed_once_that_was_learnt(con: DuckDBPyCo
     assert not exchange.requests
 
 
-def test_the_plan_of_several_symbols_is_a_row_a_symbol_and_day(con: DuckDBPyConnection) -> None:
+def test_the_plan_of_several_symbols_has_a_row_per_symbol_and_day(con: DuckDBPyConnection) -> None:
     rows = con.sql(
         "SELECT symbol, date::VARCHAR FROM ckvd_plan(['B', 'A'], '1d', '2024-06-01', '2024-06-03')"
     ).fetchall()
@@ -78,7 +78,7 @@ def test_an_outage_is_one_gap_of_minutes(con: DuckDBPyConnection) -> None:
     assert found == [(outage.start, outage.end, (outage.end - outage.start) // MINUTE)]
 
 
-def test_an_outage_is_a_gap_of_those_hours_that_have_no_bar_at_all(con: DuckDBPyConnection) -> None:
+def test_an_outage_is_a_gap_of_the_hours_without_any_bar(con: DuckDBPyConnection) -> None:
     thirteen = parse_time("2023-03-24T13:00", "time")
     assert gaps(con, "BTCUSDT", "1h", "2023-03-23", "2023-03-26") == [(thirteen, thirteen + HOUR, 1)]
     assert gaps(con, "BTCUSDT", "1d", "2023-03-23", "2023-03-26") == []
@@ -91,7 +91,7 @@ def test_a_gap_is_cut_to_the_range(con: DuckDBPyConnection, span: tuple[str, str
     assert gaps(con, "BTCUSDT", "1h", *span) == [(start, end, (end - start) // HOUR)]
 
 
-def test_a_sound_range_has_no_gap_up_to_the_bar_that_is_forming(con: DuckDBPyConnection) -> None:
+def test_a_complete_range_has_no_gap_up_to_the_forming_bar(con: DuckDBPyConnection) -> None:
     for interval in ("1h", "1d", "1w", "1mo"):
         assert con.sql(f"FROM ckvd_gaps('BTCUSDT', '{interval}', '2024-05-01')").fetchall() == []
 
@@ -101,7 +101,7 @@ def test_a_sound_range_has_no_gap_up_to_the_bar_that_is_forming(con: DuckDBPyCon
     ("market", "symbol"), [("spot", "1000SATSUSDT"), ("um", "SOLUSDT"), ("cm", "ETHUSD_PERP"), ("spot", "BTCUSDT")]
 )
 @pytest.mark.parametrize("days_before", [0, 3])
-def test_before_the_listing_nothing_lacks(
+def test_times_before_the_listing_are_no_gap(
     con: DuckDBPyConnection, interval: str, market: str, symbol: str, days_before: int
 ) -> None:
     listed = next(one.listed for one in SYMBOLS[Market(market)] if one.symbol == symbol)
@@ -110,13 +110,13 @@ def test_before_the_listing_nothing_lacks(
     assert gaps(con, symbol, interval, *span, market=market) == []
 
 
-def test_after_the_last_bar_of_a_delisted_symbol_everything_lacks(con: DuckDBPyConnection) -> None:
+def test_everything_after_the_last_bar_of_a_delisted_symbol_is_a_gap(con: DuckDBPyConnection) -> None:
     last = parse_time("2022-05-13T01:00", "time")
     end = parse_time("2022-05-15", "time")
     assert gaps(con, "LUNAUSDT", "1h", "2022-05-12", "2022-05-15") == [(last, end, (end - last) // HOUR)]
 
 
-def test_bars_that_an_archive_lost_are_taken_from_rest_and_are_no_gap(
+def test_bars_missing_from_the_archive_come_from_rest_and_are_no_gap(
     con: DuckDBPyConnection, exchange: Sandbox, truth: Truth
 ) -> None:
     exchange.add(Fault(r"2024-06-01\.zip", "status", status=404))
@@ -126,7 +126,7 @@ def test_bars_that_an_archive_lost_are_taken_from_rest_and_are_no_gap(
     )
 
 
-def test_the_columns_of_gaps(con: DuckDBPyConnection) -> None:
+def test_gaps_have_their_columns_and_types(con: DuckDBPyConnection) -> None:
     time = "TIMESTAMP WITH TIME ZONE"
     assert [row[:2] for row in con.sql("DESCRIBE FROM ckvd_gaps('BTCUSDT', '1h', '2024-06-01')").fetchall()] == [
         ("symbol", "VARCHAR"),
@@ -140,7 +140,9 @@ def test_the_columns_of_gaps(con: DuckDBPyConnection) -> None:
 
 
 @pytest.mark.parametrize("market", Market)
-def test_the_symbols_of_a_market_are_the_exchange_s(con: DuckDBPyConnection, exchange: Sandbox, market: Market) -> None:
+def test_the_symbols_of_a_market_are_those_of_the_exchange(
+    con: DuckDBPyConnection, exchange: Sandbox, market: Market
+) -> None:
     route = {"spot": "/api/v3", "um": "/fapi/v1", "cm": "/dapi/v1"}[market.value]
     listed = httpx.get(f"{exchange.url}{route}/exchangeInfo").json()["symbols"]
     expected = {(one["symbol"], one["baseAsset"], one["quoteAsset"]) for one in listed}
@@ -154,14 +156,14 @@ def test_a_delisted_symbol_is_listed_as_such(con: DuckDBPyConnection) -> None:
     assert con.sql(query).fetchall() == [("BREAK",)]
 
 
-def test_a_symbol_list_that_is_none_is_one_sentence(con: DuckDBPyConnection, exchange: Sandbox) -> None:
+def test_a_malformed_symbol_list_is_an_error_in_one_sentence(con: DuckDBPyConnection, exchange: Sandbox) -> None:
     exchange.add(Fault("exchangeInfo", "html"))
     with pytest.raises(duckdb.Error, match="MalformedDataError") as error:
         con.sql("FROM ckvd_symbols()").fetchall()
     assert "Traceback" not in str(error.value)
 
 
-def test_a_market_that_is_none_is_refused(con: DuckDBPyConnection) -> None:
+def test_an_invalid_market_is_refused(con: DuckDBPyConnection) -> None:
     with pytest.raises(duckdb.Error, match="InvalidMarketError"):
         con.sql("FROM ckvd_symbols('margin')")
 
@@ -225,13 +227,13 @@ def test_a_filtered_cache_has_the_rows_of_a_copy(filled: DuckDBPyConnection, exc
     assert not exchange.requests
 
 
-def test_no_column_of_the_cache_is_needed_to_count_it(filled: DuckDBPyConnection) -> None:
+def test_counting_the_cache_needs_no_column(filled: DuckDBPyConnection) -> None:
     whole = len(filled.sql("FROM ckvd_cache").fetchall())
     assert filled.sql("SELECT count(*) FROM ckvd_cache").fetchall() == [(whole,)]
     assert filled.sql("SELECT sum(rows) FROM ckvd_cache_days").fetchall() == [(whole,)]
 
 
-def test_the_days_of_the_cache_are_what_their_files_say(filled: DuckDBPyConnection, settings: dict[str, Any]) -> None:
+def test_cached_days_match_the_metadata_of_their_files(filled: DuckDBPyConnection, settings: dict[str, Any]) -> None:
     store = DayStore(settings["cache_dir"])
     query = "SELECT * REPLACE (epoch_us(fetched_at) AS fetched_at, date::VARCHAR AS date) FROM ckvd_cache_days"
     names = [row[0] for row in filled.sql("DESCRIBE FROM ckvd_cache_days").fetchall()]
@@ -241,21 +243,21 @@ def test_the_days_of_the_cache_are_what_their_files_say(filled: DuckDBPyConnecti
     for day in found:
         path = Path(day["path"])
         of = series(day["market"], day["symbol"], day["interval"])
-        said = store.describe(of, next(one for one in store.days(of) if str(one) == day["date"]))
-        assert path == said.path
-        assert (day["rows"], day["bytes"]) == (said.rows, path.stat().st_size)
-        origin = said.provenance
+        stored = store.describe(of, next(one for one in store.days(of) if str(one) == day["date"]))
+        assert path == stored.path
+        assert (day["rows"], day["bytes"]) == (stored.rows, path.stat().st_size)
+        origin = stored.provenance
         assert (day["source"], day["url"], day["fetched_at"]) == (origin.source, origin.url, origin.fetched_at)
         assert day["sha256"] == (origin.sha256 or None)
 
 
-def test_the_hash_and_the_address_of_an_archived_day_are_the_archive_s(filled: DuckDBPyConnection) -> None:
+def test_the_hash_and_url_of_an_archived_day_match_the_archive(filled: DuckDBPyConnection) -> None:
     query = "SELECT DISTINCT url, sha256 FROM ckvd_cache_days WHERE source = 'vision'"
     for url, sha256 in filled.sql(query).fetchall():
         assert hashlib.sha256(httpx.get(url).content).hexdigest() == sha256
 
 
-def test_a_damaged_file_is_passed_over_in_the_cache(
+def test_a_damaged_file_is_skipped_in_the_cache(
     filled: DuckDBPyConnection, settings: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     path = settings["cache_dir"] / "binance/spot/BTCUSDT/1h/2024-06-02.arrow"
@@ -266,7 +268,7 @@ def test_a_damaged_file_is_passed_over_in_the_cache(
     assert str(path) in caplog.text
 
 
-def test_a_cache_that_is_not_there_is_empty(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_a_missing_cache_folder_is_an_empty_cache(settings: dict[str, Any], tmp_path: Path) -> None:
     con = ckvd_sql.connect(**{**settings, "cache_dir": tmp_path / "nowhere"})
     assert con.sql(f"SELECT {FIELDS} FROM ckvd_cache").fetchall() == []
     assert con.sql("FROM ckvd_cache_days").fetchall() == []

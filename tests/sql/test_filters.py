@@ -1,4 +1,4 @@
-"""Filters and columns: whatever is pushed into the scan, the rows are those of the same query on a plain table."""
+"""Filters and columns that are pushed into the scan give the rows of the same query on a plain table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import ckvd_sql
 from ckvd_sql.sandbox import Sandbox
-from tests.conftest import NOW
+from tests.support.truth import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +27,8 @@ COLUMNS = (
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
-    """A connection that has the bars twice: from the warm cache, and as the table `copy`."""
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
+    """A connection with the bars in the cache and as the table `copy`; `cold` has them as first fetched."""
     with Sandbox(now=NOW) as exchange:
         settings: dict[str, Any] = {**exchange.settings, "cache_dir": tmp_path_factory.mktemp("cache")}
         con = ckvd_sql.connect(**settings)
@@ -38,8 +38,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnectio
         con.close()
 
 
-def same(con: DuckDBPyConnection, query: str) -> None:
-    """The query, with {} for the table, gives the same from either."""
+def assert_same_rows(con: DuckDBPyConnection, query: str) -> None:
+    """The query, with {} for the table, gives the same rows from the cache and from the copy."""
     assert con.sql(query.format(CALL)).fetchall() == con.sql(query.format("copy")).fetchall()
 
 
@@ -56,14 +56,14 @@ TIMES = (
     "TIMESTAMPTZ '1960-01-01 00:00:00+00'",
     "TIMESTAMPTZ '2300-01-01 00:00:00+00'",
 )
-WORDS = ("NULL", "''", "'BTCUSDT'", "'ETHUSDT'", "'btcusdt'", "'C'", "'cache'", "'vision'", "'币'")
+TEXTS = ("NULL", "''", "'BTCUSDT'", "'ETHUSDT'", "'btcusdt'", "'C'", "'cache'", "'vision'", "'币'")
 VALUES: dict[str, tuple[str, ...]] = dict.fromkeys(COLUMNS, NUMBERS) | dict.fromkeys(("open_time", "close_time"), TIMES)
-VALUES |= dict.fromkeys(("symbol", "source"), WORDS)
+VALUES |= dict.fromkeys(("symbol", "source"), TEXTS)
 OPERATORS = ("=", "<>", "<", "<=", ">", ">=", "IS DISTINCT FROM", "IS NOT DISTINCT FROM")
 
 
 def literal(con: DuckDBPyConnection, column: str, text: str) -> str:
-    """A value to compare a column with; the middle of what there is where it says so."""
+    """A value to compare a column with; `{middle}` stands for the column's median."""
     return (
         text.format(middle=con.sql(f"SELECT median({column})::DOUBLE FROM copy").fetchall()[0][0])
         if "{" in text
@@ -73,23 +73,25 @@ def literal(con: DuckDBPyConnection, column: str, text: str) -> str:
 
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_comparisons(both: DuckDBPyConnection, column: str, operator: str) -> None:
+def test_comparisons_give_the_rows_of_a_plain_table(filled: DuckDBPyConnection, column: str, operator: str) -> None:
     for text in VALUES[column]:
-        value = literal(both, column, text)
-        same(both, f"FROM {{}} WHERE {column} {operator} {value} ORDER BY symbol, open_time")
-        same(both, f"SELECT count(*) FROM {{}} WHERE NOT ({column} {operator} {value})")
+        value = literal(filled, column, text)
+        assert_same_rows(filled, f"FROM {{}} WHERE {column} {operator} {value} ORDER BY symbol, open_time")
+        assert_same_rows(filled, f"SELECT count(*) FROM {{}} WHERE NOT ({column} {operator} {value})")
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_lists_ranges_and_nulls(both: DuckDBPyConnection, column: str) -> None:
-    values = [literal(both, column, text) for text in VALUES[column]]
-    same(both, f"SELECT count(*) FROM {{}} WHERE {column} IS NULL")
-    same(both, f"SELECT count(*) FROM {{}} WHERE {column} IS NOT NULL")
+def test_lists_ranges_and_nulls_give_the_rows_of_a_plain_table(filled: DuckDBPyConnection, column: str) -> None:
+    values = [literal(filled, column, text) for text in VALUES[column]]
+    assert_same_rows(filled, f"SELECT count(*) FROM {{}} WHERE {column} IS NULL")
+    assert_same_rows(filled, f"SELECT count(*) FROM {{}} WHERE {column} IS NOT NULL")
     for one, two in [*itertools.pairwise(values), *itertools.pairwise(values[::-2])]:
-        same(both, f"SELECT count(*), min(open_time) FROM {{}} WHERE {column} IN ({one}, {two})")
-        same(both, f"SELECT count(*), min(open_time) FROM {{}} WHERE {column} NOT IN ({one}, {two})")
-        same(both, f"SELECT count(*), min(open_time) FROM {{}} WHERE {column} BETWEEN {one} AND {two}")
-        same(both, f"SELECT count(*), min(open_time) FROM {{}} WHERE {column} < {one} OR {column} > {two}")
+        assert_same_rows(filled, f"SELECT count(*), min(open_time) FROM {{}} WHERE {column} IN ({one}, {two})")
+        assert_same_rows(filled, f"SELECT count(*), min(open_time) FROM {{}} WHERE {column} NOT IN ({one}, {two})")
+        assert_same_rows(filled, f"SELECT count(*), min(open_time) FROM {{}} WHERE {column} BETWEEN {one} AND {two}")
+        assert_same_rows(
+            filled, f"SELECT count(*), min(open_time) FROM {{}} WHERE {column} < {one} OR {column} > {two}"
+        )
 
 
 @pytest.mark.parametrize(
@@ -126,10 +128,12 @@ def test_lists_ranges_and_nulls(both: DuckDBPyConnection, column: str) -> None:
     ],
 )
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu"])
-def test_conditions_of_every_kind(both: DuckDBPyConnection, condition: str, zone: str) -> None:
-    both.execute(f"SET TimeZone = '{zone}'")
-    same(both, f"FROM {{}} WHERE {condition} ORDER BY symbol, open_time")
-    both.execute("SET TimeZone = 'UTC'")
+def test_conditions_of_every_kind_give_the_rows_of_a_plain_table(
+    filled: DuckDBPyConnection, condition: str, zone: str
+) -> None:
+    filled.execute(f"SET TimeZone = '{zone}'")
+    assert_same_rows(filled, f"FROM {{}} WHERE {condition} ORDER BY symbol, open_time")
+    filled.execute("SET TimeZone = 'UTC'")
 
 
 _ATOMS = st.sampled_from(COLUMNS).flatmap(
@@ -154,8 +158,8 @@ _CONDITIONS = st.recursive(
 
 @given_settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_CONDITIONS)
-def test_conditions_at_random(both: DuckDBPyConnection, condition: str) -> None:
-    same(both, f"FROM {{}} WHERE {condition} ORDER BY symbol, open_time")
+def test_random_conditions_give_the_rows_of_a_plain_table(filled: DuckDBPyConnection, condition: str) -> None:
+    assert_same_rows(filled, f"FROM {{}} WHERE {condition} ORDER BY symbol, open_time")
 
 
 @pytest.mark.parametrize(
@@ -170,24 +174,24 @@ def test_conditions_at_random(both: DuckDBPyConnection, condition: str) -> None:
         "source, symbol",
     ],
 )
-def test_columns(both: DuckDBPyConnection, columns: str) -> None:
-    same(both, f"SELECT {columns} FROM {{}}")
-    same(both, f"SELECT {columns} FROM {{}} WHERE symbol = 'ETHUSDT' AND trades > 1000")
+def test_any_columns_give_the_rows_of_a_plain_table(filled: DuckDBPyConnection, columns: str) -> None:
+    assert_same_rows(filled, f"SELECT {columns} FROM {{}}")
+    assert_same_rows(filled, f"SELECT {columns} FROM {{}} WHERE symbol = 'ETHUSDT' AND trades > 1000")
 
 
 @pytest.mark.parametrize(
     "condition", ["", "WHERE symbol = 'BTCUSDT'", "WHERE open > 0", "WHERE open_time < '2000-01-01'"]
 )
-def test_no_column_at_all(both: DuckDBPyConnection, condition: str) -> None:
-    same(both, f"SELECT count(*) FROM {{}} {condition}")
+def test_counting_without_columns_gives_the_count_of_a_plain_table(filled: DuckDBPyConnection, condition: str) -> None:
+    assert_same_rows(filled, f"SELECT count(*) FROM {{}} {condition}")
 
 
-def test_rows_come_in_order_of_symbols_and_time(both: DuckDBPyConnection) -> None:
-    rows: list[Any] = both.sql(f"SELECT symbol, open_time FROM {CALL}").fetchall()
+def test_rows_come_in_order_of_symbols_and_time(filled: DuckDBPyConnection) -> None:
+    rows: list[Any] = filled.sql(f"SELECT symbol, open_time FROM {CALL}").fetchall()
     assert rows == sorted(rows)
 
 
-def test_cold_rows_are_warm_rows(both: DuckDBPyConnection) -> None:
-    assert both.sql(
+def test_fetched_rows_equal_cached_rows(filled: DuckDBPyConnection) -> None:
+    assert filled.sql(
         "SELECT count(*) FROM (SELECT * EXCLUDE source FROM cold EXCEPT SELECT * EXCLUDE source FROM copy)"
     ).fetchall() == [(0,)]

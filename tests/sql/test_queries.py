@@ -1,4 +1,4 @@
-"""SQL: `ckvd_klines` takes its arguments in every way SQL has, and reads like a table that was always there."""
+"""`ckvd_klines` in SQL: its arguments, its columns, and its use like any other table."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_arguments_may_be_variables(con: DuckDBPyConnection, truth: Truth) -> No
 
 
 @pytest.mark.parametrize("interval", [*INTERVALS, "1M"])
-def test_every_interval(con: DuckDBPyConnection, truth: Truth, interval: str) -> None:
+def test_every_interval_can_be_queried(con: DuckDBPyConnection, truth: Truth, interval: str) -> None:
     fine = interval.endswith(("s", "m"))
     start, end = ("2024-06-15T10:00", "2024-06-15T11:30") if fine else ("2024-04-29", "2024-06-15T12:00:30")
     name = "1mo" if interval == "1M" else interval
@@ -85,7 +85,7 @@ def test_every_interval(con: DuckDBPyConnection, truth: Truth, interval: str) ->
     ("market", "symbol"),
     [("um", "ETHUSDT"), ("cm", "BTCUSD_PERP"), ("um", "BTCUSDT_240628"), ("cm", "BTCUSD_240927")],
 )
-def test_every_market(con: DuckDBPyConnection, truth: Truth, market: str, symbol: str) -> None:
+def test_every_market_can_be_queried(con: DuckDBPyConnection, truth: Truth, market: str, symbol: str) -> None:
     assert read(con, f"ckvd_klines('{symbol}', '1h', '2024-06-13', market := '{market}')") == truth(
         symbol, "1h", "2024-06-13", "2024-06-15T12:00:30", market
     )
@@ -102,7 +102,7 @@ def test_a_symbol_need_not_be_ascii(settings: dict[str, Any], exchange: Sandbox,
     con.close()
 
 
-def test_microseconds_of_2025_and_milliseconds_before_join_without_a_seam(
+def test_archives_in_milliseconds_and_in_microseconds_join_seamlessly(
     settings: dict[str, Any], exchange: Sandbox, truth: Truth
 ) -> None:
     exchange.set_now("2025-03-01")
@@ -132,32 +132,34 @@ def test_a_list_of_symbols_comes_symbol_by_symbol_each_once(con: DuckDBPyConnect
         ("2024-06-14T22:30:00", "2024-06-15T03:00:00"),
     ],
 )
-def test_the_range_is_half_open_cold_and_warm(con: DuckDBPyConnection, truth: Truth, start: str, end: str) -> None:
+def test_the_range_is_half_open_before_and_after_caching(
+    con: DuckDBPyConnection, truth: Truth, start: str, end: str
+) -> None:
     for _ in range(2):
         assert read(con, f"ckvd_klines('BTCUSDT', '1h', '{start}', '{end}')") == truth("BTCUSDT", "1h", start, end)
 
 
-def test_an_end_that_is_left_out_is_now(con: DuckDBPyConnection, truth: Truth) -> None:
+def test_an_omitted_end_means_now(con: DuckDBPyConnection, truth: Truth) -> None:
     assert read(con, "ckvd_klines('BTCUSDT', '1h', '2024-06-14')") == truth(
         "BTCUSDT", "1h", "2024-06-14", "2024-06-15T12:00:30"
     )
 
 
-def test_an_end_in_the_future_is_now(con: DuckDBPyConnection, truth: Truth) -> None:
+def test_an_end_in_the_future_means_now(con: DuckDBPyConnection, truth: Truth) -> None:
     assert read(con, "ckvd_klines('BTCUSDT', '1h', '2024-06-14', '2099-01-01')") == truth(
         "BTCUSDT", "1h", "2024-06-14", "2024-06-15T12:00:30"
     )
 
 
 @pytest.mark.parametrize("interval", ["1m", "1d", "1w", "1mo"])
-def test_a_range_in_the_future_is_empty_and_asks_nobody(
+def test_a_range_in_the_future_is_empty_and_sends_no_request(
     con: DuckDBPyConnection, exchange: Sandbox, interval: str
 ) -> None:
     assert read(con, f"ckvd_klines('BTCUSDT', '{interval}', '2024-06-16', '9999-12-31')") == []
     assert not exchange.requests
 
 
-def test_the_last_seven_days_by_the_real_clock(settings: dict[str, Any]) -> None:
+def test_the_last_seven_days_can_be_queried_by_the_real_clock(settings: dict[str, Any]) -> None:
     with Sandbox() as live:
         con = ckvd_sql.connect(**{**settings, "now": None, **live.settings})
         bars = read(con, "ckvd_klines('BTCUSDT', '1d', now() - INTERVAL 7 DAY)")
@@ -166,9 +168,7 @@ def test_the_last_seven_days_by_the_real_clock(settings: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("interval", ["1m", "1h", "1d", "1w"])
-def test_the_forming_bar_is_left_out_unless_it_is_asked_for(
-    con: DuckDBPyConnection, truth: Truth, interval: str
-) -> None:
+def test_the_forming_bar_is_left_out_unless_requested(con: DuckDBPyConnection, truth: Truth, interval: str) -> None:
     start, now = "2024-06-10" if interval[-1] in "dw" else "2024-06-15T09:00", "2024-06-15T12:00:30"
     call = f"ckvd_klines('BTCUSDT', '{interval}', '{start}', include_open := "
     *closed, forming = read(con, f"{call}true)")
@@ -196,7 +196,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("arguments", "message"), REFUSED)
 @pytest.mark.parametrize("name", ["ckvd_klines", "ckvd_plan", "ckvd_gaps"])
-def test_an_argument_that_is_refused_is_named_and_nobody_is_asked(
+def test_a_refused_argument_is_named_and_no_request_is_sent(
     con: DuckDBPyConnection, exchange: Sandbox, name: str, arguments: str, message: str
 ) -> None:
     with pytest.raises(duckdb.Error, match=message) as error:
@@ -211,7 +211,7 @@ def test_an_error_while_reading_is_one_sentence(con: DuckDBPyConnection) -> None
     assert "Traceback" not in str(error.value)
 
 
-def test_the_columns_and_their_types(con: DuckDBPyConnection) -> None:
+def test_columns_have_their_names_and_types(con: DuckDBPyConnection) -> None:
     found = [row[:2] for row in con.sql(f"DESCRIBE FROM {CALL}").fetchall()]
     time = "TIMESTAMP WITH TIME ZONE"
     assert found == [
@@ -254,11 +254,11 @@ HOURS = "SELECT count(*), sum(trades), min(epoch_us(open_time)), max(epoch_us(op
     ],
 )
 def test_a_call_is_a_table_like_any_other(con: DuckDBPyConnection, query: str) -> None:
-    con.execute(f"CREATE TABLE bars_of_it AS FROM {CALL}")
-    assert con.sql(query.format(*[CALL] * 2)).fetchall() == con.sql(query.format(*["bars_of_it"] * 2)).fetchall()
+    con.execute(f"CREATE TABLE bars_copy AS FROM {CALL}")
+    assert con.sql(query.format(*[CALL] * 2)).fetchall() == con.sql(query.format(*["bars_copy"] * 2)).fetchall()
 
 
-def test_a_view_reads_anew_each_time(con: DuckDBPyConnection, truth: Truth) -> None:
+def test_a_view_reads_again_each_time(con: DuckDBPyConnection, truth: Truth) -> None:
     con.execute(f"CREATE VIEW bars AS FROM {CALL}")
     assert read(con, "bars") == truth(*SERIES, *SPAN)
     assert con.sql("SELECT DISTINCT source FROM bars").fetchall() == [("cache",)]
@@ -283,7 +283,7 @@ def test_a_prepared_statement_takes_other_arguments_each_time(con: DuckDBPyConne
         assert con.execute(f"EXECUTE bars{arguments}").fetchall() == truth(*arguments)
 
 
-def test_a_view_that_another_registration_made_reads_by_the_new_settings(
+def test_a_view_uses_the_settings_of_the_latest_registration(
     con: DuckDBPyConnection, settings: dict[str, Any], tmp_path: Path, truth: Truth
 ) -> None:
     con.execute(f"CREATE VIEW bars AS FROM {CALL}")
@@ -314,7 +314,7 @@ def test_threads_read_through_a_cursor_each(con: DuckDBPyConnection, truth: Trut
     assert not wrong
 
 
-def test_a_call_within_a_transaction(con: DuckDBPyConnection, truth: Truth) -> None:
+def test_a_call_works_within_a_transaction(con: DuckDBPyConnection, truth: Truth) -> None:
     con.execute("BEGIN")
     assert read(con, CALL) == truth(*SERIES, *SPAN)
     con.execute("ROLLBACK")

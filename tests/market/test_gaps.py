@@ -1,4 +1,4 @@
-"""The gaps of a day: which bars of the grid it lacks."""
+"""The gaps of a day: which bars of the grid are missing."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def test_a_day_without_bars_is_one_gap() -> None:
     assert gaps_of_day(ONE_HOUR, DATE, NO_BARS) == [Gap(BEGIN, BEGIN + DAY, 24)]
 
 
-def test_as_many_bars_as_the_grid_has_can_hide_a_gap() -> None:
+def test_a_gap_is_found_even_if_the_number_of_bars_is_complete() -> None:
     doubled = sorted({*GRID, GRID[3] + 1} - {GRID[9]})
     assert len(doubled) == 24
     assert gaps_of_day(ONE_HOUR, DATE, bars_at(doubled)) == [Gap(GRID[9], GRID[10], 1)]
 
 
-def test_a_bar_longer_than_a_day_lacks_none_within_one() -> None:
+def test_bars_longer_than_a_day_have_no_gap_within_a_day() -> None:
     assert gaps_of_day(INTERVALS["1w"], DATE, NO_BARS) == []
 
 
 @given(st.sets(st.integers(0, 23)), st.integers(0, HOUR - 1))
-def test_a_day_has_the_gaps_that_are_found_in_its_range(lacking: set[int], shift: int) -> None:
-    bars = bars_at([opens + shift for number, opens in enumerate(GRID) if number not in lacking])
+def test_the_gaps_of_a_day_equal_those_of_its_range(missing: set[int], shift: int) -> None:
+    bars = bars_at([opens + shift for number, opens in enumerate(GRID) if number not in missing])
     found = list(find_gaps(ONE_HOUR, Span(BEGIN, BEGIN + DAY), BEGIN + DAY, [bars]))
     assert gaps_of_day(ONE_HOUR, DATE, bars) == found

@@ -1,4 +1,4 @@
-"""Connections: in memory, files, read-only, cursors, the default one; and what is left of them afterwards."""
+"""Connections: in memory, files, read-only, cursors and the default one, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SPAN = ("BTCUSDT", "1h", "2024-06-03", "2024-06-04")
 CALL = f"ckvd_klines{SPAN}"
-OURS = "SELECT function_name FROM duckdb_functions() WHERE function_name LIKE '%ckvd%'"
+OUR_FUNCTIONS = "SELECT function_name FROM duckdb_functions() WHERE function_name LIKE '%ckvd%'"
 
 
 @pytest.fixture
@@ -32,15 +32,15 @@ def database(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def default() -> Iterator[None]:
+def default_connection() -> Iterator[None]:
     duckdb.set_default_connection(duckdb.connect())
     yield
     duckdb.default_connection().close()
     duckdb.set_default_connection(duckdb.connect())
 
 
-def elsewhere(code: str, **values: Any) -> subprocess.CompletedProcess[str]:
-    """Run code in another process; `given` there has the values."""
+def run_in_process(code: str, **values: Any) -> subprocess.CompletedProcess[str]:
+    """Run code in another process, with the values as `given`."""
     given = json.dumps(values, default=str)
     program = f"import json, sys\ngiven = json.loads(sys.argv[1])\n{code}"
     return subprocess.run([sys.executable, "-c", program, given], capture_output=True, text=True, check=False)
@@ -53,17 +53,17 @@ def test_register_returns_the_connection_it_was_given(settings: dict[str, Any], 
     con.close()
 
 
-def test_registering_again_does_no_harm(settings: dict[str, Any], truth: Truth) -> None:
+def test_registering_again_is_harmless(settings: dict[str, Any], truth: Truth) -> None:
     con = duckdb.connect()
     for _ in range(5):
         ckvd_sql.register(con, **settings)
-    names = {name for (name,) in con.sql(OURS).fetchall()}
+    names = {name for (name,) in con.sql(OUR_FUNCTIONS).fetchall()}
     assert len([name for name in names if name.startswith("__")]) == 1
     assert read(con, CALL) == truth(*SPAN)
     con.close()
 
 
-@pytest.mark.usefixtures("default")
+@pytest.mark.usefixtures("default_connection")
 def test_the_default_connection_needs_no_name(settings: dict[str, Any], truth: Truth) -> None:
     ckvd_sql.register(**settings)
     assert duckdb.execute(f"SELECT count(*) FROM {CALL}").fetchall() == [(len(truth(*SPAN)),)]
@@ -86,7 +86,7 @@ def test_a_cursor_of_a_file_is_registered_for_itself(settings: dict[str, Any], d
     con.close()
 
 
-def test_a_cursor_that_closes_takes_nothing_along(settings: dict[str, Any], truth: Truth) -> None:
+def test_closing_a_cursor_leaves_the_connection_registered(settings: dict[str, Any], truth: Truth) -> None:
     con = ckvd_sql.connect(**settings)
     cursor = ckvd_sql.register(con.cursor(), **settings)
     assert read(cursor, CALL) == truth(*SPAN)
@@ -96,7 +96,9 @@ def test_a_cursor_that_closes_takes_nothing_along(settings: dict[str, Any], trut
 
 
 @pytest.mark.parametrize("name", [":memory:", ":memory:shared", "file"])
-def test_two_connections_to_one_database(settings: dict[str, Any], database: str, truth: Truth, name: str) -> None:
+def test_two_connections_can_share_one_database(
+    settings: dict[str, Any], database: str, truth: Truth, name: str
+) -> None:
     path = database if name == "file" else name
     one, two = (ckvd_sql.connect(path, **settings) for _ in range(2))
     assert read(one, CALL) == read(two, CALL) == truth(*SPAN)
@@ -105,7 +107,7 @@ def test_two_connections_to_one_database(settings: dict[str, Any], database: str
     two.close()
 
 
-def test_a_read_only_file_can_be_queried_beside(settings: dict[str, Any], database: str, truth: Truth) -> None:
+def test_a_read_only_file_can_be_joined_with_klines(settings: dict[str, Any], database: str, truth: Truth) -> None:
     with duckdb.connect(database) as con:
         con.execute("CREATE TABLE mine AS SELECT TIMESTAMPTZ '2024-06-03 05:00:00+00' AS moment")
     con = ckvd_sql.connect(database, read_only=True, **settings)
@@ -125,7 +127,7 @@ def test_the_names_stay_when_another_database_or_schema_is_used(
     con.close()
 
 
-def test_registering_within_a_transaction(settings: dict[str, Any], truth: Truth) -> None:
+def test_registering_works_within_a_transaction(settings: dict[str, Any], truth: Truth) -> None:
     con = duckdb.connect()
     con.execute("BEGIN")
     ckvd_sql.register(con, **settings)
@@ -133,14 +135,14 @@ def test_registering_within_a_transaction(settings: dict[str, Any], truth: Truth
     con.close()
 
 
-def test_nothing_is_left_in_a_user_s_file(settings: dict[str, Any], database: str) -> None:
+def test_only_the_users_own_objects_stay_in_a_file(settings: dict[str, Any], database: str) -> None:
     con = ckvd_sql.connect(database, **settings)
     con.execute(f"CREATE TABLE mine AS FROM {CALL}")
     con.execute(f"CREATE VIEW bars AS FROM {CALL}")
     con.sql("FROM ckvd_cache").fetchall()
     con.close()
     plain = duckdb.connect(database)
-    assert plain.sql(OURS).fetchall() == []
+    assert plain.sql(OUR_FUNCTIONS).fetchall() == []
     assert plain.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall() == [("bars",)]
     assert plain.sql("SELECT table_name FROM duckdb_tables()").fetchall() == [("mine",)]
     assert plain.sql("SELECT count(*) FROM mine").fetchall() == [(24,)]
@@ -161,10 +163,10 @@ def test_closing_the_connection_frees_the_file(settings: dict[str, Any], databas
     con = ckvd_sql.connect(database, **settings)
     con.execute(f"CREATE VIEW bars AS FROM {CALL}")
     assert read(con, CALL) == truth(*SPAN)
-    opening = "import duckdb\nduckdb.connect(given['path']).execute('CREATE OR REPLACE TABLE theirs (a INT)')"
-    assert elsewhere(opening, path=database).returncode != 0
+    opening = "import duckdb\nduckdb.connect(given['path']).execute('CREATE OR REPLACE TABLE other (a INT)')"
+    assert run_in_process(opening, path=database).returncode != 0
     con.close()
-    ended = elsewhere(opening, path=database)
+    ended = run_in_process(opening, path=database)
     assert ended.returncode == 0, ended.stderr
 
 
@@ -196,10 +198,12 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_process_that_just_ends_says_nothing(settings: dict[str, Any], exchange: Sandbox, ending: str) -> None:
+def test_a_process_that_ends_without_cleanup_prints_nothing(
+    settings: dict[str, Any], exchange: Sandbox, ending: str
+) -> None:
     assert exchange.url
     head = f'import duckdb, ckvd_sql\nQUERY = "FROM {CALL}"\n'
-    ended = elsewhere(head + ENDINGS[ending], **settings)
+    ended = run_in_process(head + ENDINGS[ending], **settings)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 

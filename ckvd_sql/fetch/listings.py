@@ -85,18 +85,18 @@ class Listings:
             ProviderError: The archive failed: an outage does not mean that there is no such symbol.
         """
         if series in self._traded or await asyncio.to_thread(self._store.has_rows, series):
+            self.note_traded(series)
             return
         try:
             checksums = await gather_or_cancel(self._vision.published_checksum(series, one) for one in self._months)
         except ProviderError as error:
-            failure: ProviderError | None = error
-        else:
-            if any(checksums):
-                self.note_traded(series)
-                return
-            failure = None
-        self._unknown[series] = self._archive_failures.get(series) or failure or unknown
-        raise self._unknown[series] from unknown
+            checksums = []
+            self.note_archive_failure(series, error)
+        if any(checksums):
+            self.note_traded(series)
+            return
+        self._unknown[series] = self._archive_failures.get(series, unknown)
+        raise self._unknown[series]
 
     async def _ask_first_open(self, series: Series) -> int | None:
         try:

@@ -130,11 +130,8 @@ class VisionClient:
         async for attempt in retrying(self._settings.retries, _is_transient):
             with attempt:
                 stated = await self._read(f"{path}.CHECKSUM")
-        return (
-            None
-            if stated is None
-            else _expected(stated, path.rpartition("/")[2], f"{self._settings.vision_url}/{path}")
-        )
+        url = f"{self._settings.vision_url}/{path}"
+        return None if stated is None else _expected(stated, path.rpartition("/")[2], url)
 
     def _refuse_if_down(self) -> None:
         if self.down:

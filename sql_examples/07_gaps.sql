@@ -1,5 +1,5 @@
 -- When did the spot market stand still on 2023-03-24, and where did prices reopen?
--- ckvd_gaps has a row per run of bars that the data lacks: those that open in ["from", "to"), `count` of them. A gap is
+-- ckvd_gaps has a row per run of missing bars: those that open in ["from", "to"), `count` of them. A gap is
 -- a fact about the exchange, not about the download: what can't be fetched raises an error instead. The two ASOF joins
 -- find the last price before each gap and the first one after it.
 WITH bars AS (

@@ -1,7 +1,7 @@
 -- What is in the cache, and does any series have holes?
 -- A row per series. `days` are complete UTC days on disk; `days_missing` are those between the first and the last that
 -- are not there, for bars of a day or shorter: a query over them would fetch them. Nothing is fetched here, and no bar is
--- read: each file's head says it. The view also has every file's path, size, URL, SHA-256 and time of fetching.
+-- read: each file's metadata has it. The view also has every file's path, size, URL, SHA-256 and time of fetching.
 SELECT
     market,
     symbol,

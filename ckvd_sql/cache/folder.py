@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date
 
-    # At run time filelock, and asyncio with it, is loaded by whoever writes: most scans only read.
+    # At run time filelock, and asyncio with it, is loaded by the first write: most scans only read.
     from filelock import FileLock
 
     from ckvd_sql.market.series import Series

@@ -164,7 +164,7 @@ class DayStore:
 
         Where the disk does not allow a lock file nothing can be shared either, and there is no lock.
         """
-        from filelock import AsyncFileLock  # noqa: PLC0415 (loaded by whoever fetches)
+        from filelock import AsyncFileLock  # noqa: PLC0415 (loaded by scans that fetch)
 
         name = f"{zlib.crc32(f'{series.key}/{period}'.encode()) % _FETCH_LOCKS:03d}.lock"
         async with contextlib.AsyncExitStack() as stack:

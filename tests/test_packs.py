@@ -80,7 +80,7 @@ def store(tmp_path: Path) -> DayStore:
 @pytest.fixture
 def packed(store: DayStore, monkeypatch: pytest.MonkeyPatch) -> DayStore:
     """A store with a year of 1h in a pack, and a look that is kept without waiting for the folder to settle."""
-    monkeypatch.setattr(directory, "_CLOCK_TICK", 0)
+    monkeypatch.setattr(directory, "_SETTLE_TIME", 0)
     write(store, HOURS, YEAR)
     for _ in range(2):
         read(DayStore(store.root), HOURS, YEAR[0], YEAR[-1])

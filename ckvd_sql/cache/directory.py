@@ -33,7 +33,7 @@ Stamps = npt.NDArray[np.int64]
 _FIELDS = 1 + len(FileStamp._fields)
 
 #: ns; a folder that changed more recently may change again within the same tick of a coarse file system's clock.
-_CLOCK_TICK = 2_000_000_000
+_SETTLE_TIME = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +80,7 @@ def read_stats(folder: str) -> tuple[Directory, bool]:
                 with contextlib.suppress(FileNotFoundError):
                     rows.append((number, *FileStamp.of(entry.stat())))
     stamps = np.array(sorted(rows), dtype=np.int64).reshape(-1, _FIELDS)
-    settled = began - changed > _CLOCK_TICK and changed_at(folder) == changed
+    settled = began - changed > _SETTLE_TIME and changed_at(folder) == changed
     return Directory(changed, np.ascontiguousarray(stamps[:, 0]), stamps), settled
 
 

@@ -40,7 +40,7 @@ readme: .venv/installed ## Run the sessions of README.md again and write what th
 	.venv/bin/python -m tests.support.readme
 
 soak: .venv/installed ## Kill, crowd and fuzz for ten minutes (SOAK="--minutes 2 --seed 7")
-	.venv/bin/python -m tests.soak $(SOAK)
+	.venv/bin/python -m tests.system.soak $(SOAK)
 
 bench: $(BENCH)/installed ## Measure speed against the alternatives, into benchmarks/RESULTS.md
 	@$(BENCH)/bench/bin/python -m benchmarks

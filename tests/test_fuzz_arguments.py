@@ -45,7 +45,7 @@ EXAMPLES = tries(60)
 
 fuzz = thorough(EXAMPLES)
 
-#: What has been tried so far, for `tests.soak`.
+#: What has been tried so far, for `tests.system.soak`.
 TRIED: Counter[str] = Counter()
 
 SERIES = Series(Market.SPOT, "BTCUSDT", INTERVALS["1h"])

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = tries(20)
 
-#: What has been tried so far, for `tests.soak`.
+#: What has been tried so far, for `tests.system.soak`.
 TRIED: Counter[str] = Counter()
 
 NOW = "2024-06-15T12:00:30"

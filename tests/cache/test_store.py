@@ -221,7 +221,7 @@ import random, sys
 from pathlib import Path
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError
-from tests.test_cache import BARS, DATE, SERIES, replace
+from tests.cache.test_store import BARS, DATE, SERIES, replace
 store, chance = DayStore(Path(sys.argv[1])), random.Random(int(sys.argv[2]))
 path = store.path(SERIES, DATE)
 sound = path.read_bytes()

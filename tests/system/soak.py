@@ -1,6 +1,6 @@
 """`make soak`: the kill loop, the process crowd, damaged day files and the property tests, for longer.
 
-    python -m tests.soak [--seed N] [--minutes 10]
+    python -m tests.system.soak [--seed N] [--minutes 10]
 
 Prints its seed first, and at the end what was tried and what went wrong; ends with status 1 where anything did.
 """
@@ -31,9 +31,9 @@ from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.series import DAY
 from ckvd_sql.sandbox import Fault, Sandbox
-from tests import test_disk_and_neighbours as disk
-from tests import test_fuzz as fuzz
-from tests import test_properties as properties
+from tests import test_fuzz_arguments as fuzz
+from tests.scan import test_properties as properties
+from tests.system import test_crash_safety as disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -221,13 +221,13 @@ def say(text: str) -> None:
 
 def main() -> int:
     """Soak; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.system.soak", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     parser.add_argument("--minutes", type=float, default=10)
     given = parser.parse_args()
     for name in [name for name in os.environ if name.startswith("CKVD_")]:
         del os.environ[name]
-    say(f"seed {given.seed}; again with: python -m tests.soak --seed {given.seed}")
+    say(f"seed {given.seed}; again with: python -m tests.system.soak --seed {given.seed}")
     logging.getLogger("ckvd_sql").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "Duplicate name")  # zipfile says so where a test makes such a zip
     warnings.simplefilter("ignore", HypothesisWarning)

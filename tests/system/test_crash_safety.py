@@ -1,7 +1,7 @@
 """The disk and the neighbours: whatever they do, no wrong day is read, no day is lost, nothing hangs or lingers.
 
 Real processes, real signals, real file systems, and the sandbox on loopback. Programs that are killed, interrupted
-or put on a bad disk are the texts below; they say what became of them as JSON. `tests.soak` runs some for longer.
+or put on a bad disk are the texts below; they say what became of them as JSON. `tests.system.soak` runs some longer.
 
 Measured, not asserted (2 cores, a day of 1,440 bars of 1m, medians, files in memory): mapping a day takes 150 µs,
 the SHA-256 of its body 160 µs, even a CRC-32 of it 46 µs. All are more than the tenth of the mapping that the issue

@@ -33,7 +33,10 @@ from ckvd_sql.market.series import DAY
 from ckvd_sql.sandbox import Fault, Sandbox
 from tests import test_fuzz_arguments as fuzz
 from tests.scan import test_properties as properties
-from tests.system import test_crash_safety as disk
+from tests.support.cache_state import HOURS, NOW, ON, leftovers, truth, whole_day, wrong_days
+from tests.support.crowd import crowd, downloads
+from tests.support.damage import flips_taken, is_refused, put
+from tests.support.kill_loop import KillLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,7 +78,7 @@ class Soak:
 
     def run(self) -> None:
         """Rounds of everything, until the time is over."""
-        with Sandbox(now=disk.NOW) as exchange:
+        with Sandbox(now=NOW) as exchange:
             for number in itertools.count():
                 parts: list[Callable[[], None]] = [
                     functools.partial(self.kill, exchange),
@@ -98,7 +101,7 @@ class Soak:
     def kill(self, exchange: Sandbox) -> None:
         """Fetches, killed at random moments while the exchange has its troubles."""
         with tempfile.TemporaryDirectory() as folder:
-            loop = disk.KillLoop(exchange, Path(folder), self.chance.randrange(2**32))
+            loop = KillLoop(exchange, Path(folder), self.chance.randrange(2**32))
             try:
                 for _ in range(KILLS_A_ROUND):
                     self.trouble(exchange)
@@ -108,14 +111,14 @@ class Soak:
             finally:
                 loop.close()
             self.tried["kills"] += loop.kills
-            truth = disk.truth(loop.series, loop.start, loop.end)
-            wrong = set(found) - set(truth)
-            lost = {row[0] // DAY for row in set(truth) - set(found)}
+            right = truth(loop.series, loop.start, loop.end)
+            wrong = set(found) - set(right)
+            lost = {row[0] // DAY for row in set(right) - set(found)}
             self.wrong_rows += len(wrong) + len(loop.wrong) + (len(found) != len(set(found)))
             self.lost_days += len(lost)
             if wrong or lost or loop.wrong:
                 self.fail(f"after kills: {len(wrong)} rows, {len(lost)} days lost, day files {loop.wrong}")
-            left = disk.leftovers(loop.cache)
+            left = leftovers(loop.cache)
             if loop.most > 20 or len(left) > 8:
                 self.fail(f"leftovers grow: {loop.most} at most, in the end {left}")
 
@@ -125,20 +128,20 @@ class Soak:
         whole = f"'BTCUSDT', '1h', '2024-{month:02d}-01', '2024-{month + 1:02d}-01'"
         exchange.forget()
         with tempfile.TemporaryDirectory() as folder:
-            got = disk.crowd(exchange, Path(folder), [whole] * 8)
+            got = crowd(exchange, Path(folder), [whole] * 8)
             self.tried["processes"] += 8
             self.same(got, Path(folder))
-            if set(disk.downloads(exchange).values()) != {1}:
-                self.fail(f"downloaded more than once: {disk.downloads(exchange)}")
+            if set(downloads(exchange).values()) != {1}:
+                self.fail(f"downloaded more than once: {downloads(exchange)}")
         with tempfile.TemporaryDirectory() as folder:
             part = f"'BTCUSDT', '1h', '2024-{month:02d}-{self.chance.randrange(2, 28):02d}', '2024-{month + 1:02d}-01'"
-            got = disk.crowd(exchange, Path(folder), [whole, part, whole, part])
+            got = crowd(exchange, Path(folder), [whole, part, whole, part])
             self.tried["processes"] += 4
             self.same([one for one in got if one[0] == got[0][0]], Path(folder))
 
     def same(self, got: list[list[Any]], cache: Path) -> None:
         """All of a crowd got the same, and left sound day files."""
-        wrong = disk.wrong_days(cache)
+        wrong = wrong_days(cache)
         self.wrong_rows += len({one[1] for one in got}) - 1 + len(wrong)
         if len({one[1] for one in got}) != 1 or wrong:
             self.fail(f"a crowd got different rows: {got}, {wrong}")
@@ -147,17 +150,17 @@ class Soak:
         """A day file cut and flipped: every byte in the first round, all its bits over eight."""
         with tempfile.TemporaryDirectory() as folder:
             store = DayStore(Path(folder))
-            day = disk.whole_day(disk.HOURS, disk.ON)
-            store.write(disk.HOURS, disk.ON, day, Provenance("rest", "http://127.0.0.1", "", 0))
-            path = store.path(disk.HOURS, disk.ON)
+            day = whole_day(HOURS, ON)
+            store.write(HOURS, ON, day, Provenance("rest", "http://127.0.0.1", "", 0))
+            path = store.path(HOURS, ON)
             places = list(range(path.stat().st_size))
-            look = functools.partial(store.verify, disk.HOURS)
-            taken = disk.flips_taken(look, path, places, first=number)
+            look = functools.partial(store.verify, HOURS)
+            taken = flips_taken(look, path, places, first=number)
             self.tried["bad inputs"] += 2 * len(places)
             original = path.read_bytes()
             for size in places:
-                disk.put(path, original[:size])
-                if not disk.is_refused(store.read):
+                put(path, original[:size])
+                if not is_refused(store.read):
                     taken.append((size, -1))
             if taken:
                 self.wrong_rows += len(taken)

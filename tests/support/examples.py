@@ -1,11 +1,15 @@
-"""How many inputs property tests and fuzz tests try."""
+"""How many inputs property tests and fuzz tests try, and how many they have tried."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+
+#: What this process has tried so far, by kind; `tests.system.soak` prints it.
+TRIED: Counter[str] = Counter()
 
 
 def tries(default: int) -> int:

@@ -8,7 +8,9 @@ Prints its seed first, and at the end what was tried and what went wrong; ends w
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import io
 import itertools
 import logging
 import os
@@ -17,31 +19,35 @@ import sys
 import tempfile
 import time
 import traceback
-import warnings
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-os.environ["CKVD_EXAMPLES"] = "12"  # a round; read where the tests are imported
-
-from hypothesis import seed as seeded
-from hypothesis.errors import HypothesisWarning
+import pytest
 
 from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.series import DAY
 from ckvd_sql.sandbox import Fault, Sandbox
-from tests import test_fuzz_arguments as fuzz
-from tests.scan import test_properties as properties
 from tests.support.cache_state import HOURS, NOW, ON, leftovers, truth, whole_day, wrong_days
 from tests.support.crowd import crowd, downloads
 from tests.support.damage import flips_taken, is_refused, put
+from tests.support.examples import TRIED
 from tests.support.kill_loop import KillLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 KILLS_A_ROUND = 25
+EXAMPLES_A_ROUND = "12"
+
+TESTS = Path(__file__).parents[1]
+
+#: Runs the hypothesis tests in this process; pytest would warn that an earlier round has imported hypothesis.
+PYTEST = [
+    *("-o", "addopts=", "-q", "-p", "no:cacheprovider", "-m", "hypothesis"),
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+]
 
 #: What a killed or crowded fetch meets besides; REST always serves what an archive can't.
 FAULTS = [
@@ -52,6 +58,35 @@ FAULTS = [
     Fault(path=r"\.zip", kind="corrupt", times=2),
     Fault(path=r"/v3/klines", kind="reset", times=1),
 ]
+
+
+class Noted:
+    """A pytest plug-in that takes note of what fails, and stops once the time is over.
+
+    Args:
+        until: When that is, on the monotonic clock; None where all tests are to run.
+
+    Attributes:
+        failures: Each failure: the test's name and the report.
+    """
+
+    def __init__(self, until: float | None) -> None:
+        self.until = until
+        self.failures: list[tuple[str, str]] = []
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        if self.until is not None and time.monotonic() > self.until:
+            item.session.shouldstop = "the time is over"
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.note(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self.note(report)
+
+    def note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if report.failed:
+            self.failures.append((report.nodeid, report.longreprtext))
 
 
 class Soak:
@@ -84,7 +119,7 @@ class Soak:
                     functools.partial(self.kill, exchange),
                     functools.partial(self.crowd, exchange),
                     functools.partial(self.damage, number),
-                    functools.partial(self.test, exchange, number),
+                    functools.partial(self.test, number),
                 ]
                 for part in parts:
                     if number and time.monotonic() > self.until:
@@ -166,31 +201,18 @@ class Soak:
                 self.wrong_rows += len(taken)
                 self.fail(f"damaged files were taken: {taken[:10]}")
 
-    def test(self, exchange: Sandbox, number: int) -> None:
-        """The property and the fuzzing tests, with another seed each round."""
-        logging.getLogger("ckvd_sql").disabled = True
-        try:
-            with (
-                properties.warmed(exchange) as warm,
-                fuzz.connected() as con,
-                tempfile.TemporaryDirectory() as folder,
-            ):
-                given = {"exchange": exchange, "warm": warm, "con": con, "store": DayStore(Path(folder))}
-                for name, test in property_tests():
-                    wanted = {key: value for key, value in given.items() if key in test.__code__.co_varnames}
-                    # A bound method refuses attributes, and hypothesis keeps the seed in one.
-                    try:
-                        seeded(self.number + number)(test)(None, **wanted)
-                    except Exception:  # noqa: BLE001 (whatever it is, it is wrong)
-                        self.wrong_rows += test.__module__ == properties.__name__
-                        self.fail(f"{name}\n{traceback.format_exc()}")
-                    if number and time.monotonic() > self.until:
-                        break
-        finally:
-            logging.getLogger("ckvd_sql").disabled = False
-            self.tried += properties.TRIED + fuzz.TRIED
-            properties.TRIED.clear()
-            fuzz.TRIED.clear()
+    def test(self, number: int) -> None:
+        """All hypothesis tests, with another seed each round."""
+        noted = Noted(self.until if number else None)
+        with contextlib.redirect_stdout(io.StringIO()) as shown:
+            status = pytest.main([*PYTEST, f"--hypothesis-seed={self.number + number}", str(TESTS)], plugins=[noted])
+        for name, text in noted.failures:
+            self.wrong_rows += name.startswith("tests/scan/")
+            self.fail(f"{name}\n{text}")
+        if status not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED}:
+            self.fail(f"pytest ended with {status!r}\n{shown.getvalue()}")
+        self.tried += TRIED
+        TRIED.clear()
 
     def trouble(self, exchange: Sandbox) -> None:
         """Another fault, or none."""
@@ -207,16 +229,6 @@ class Soak:
         return f"{tried}, wrong rows {self.wrong_rows}, lost days {self.lost_days}"
 
 
-def property_tests() -> Iterator[tuple[str, Any]]:
-    """Every hypothesis test of the two files that a table of inputs drives."""
-    for module in (properties, fuzz):
-        for group in vars(module).values():
-            if isinstance(group, type) and group.__name__.startswith("Test"):
-                for name, test in vars(group).items():
-                    if hasattr(test, "hypothesis"):
-                        yield f"{group.__name__}.{name}", test
-
-
 def say(text: str) -> None:
     """Print a line at once."""
     print(text, flush=True)
@@ -231,9 +243,8 @@ def main() -> int:
     for name in [name for name in os.environ if name.startswith("CKVD_")]:
         del os.environ[name]
     say(f"seed {given.seed}; again with: python -m tests.system.soak --seed {given.seed}")
+    os.environ["CKVD_EXAMPLES"] = EXAMPLES_A_ROUND  # read where the tests are imported
     logging.getLogger("ckvd_sql").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", "Duplicate name")  # zipfile says so where a test makes such a zip
-    warnings.simplefilter("ignore", HypothesisWarning)
     soak = Soak(given.seed, given.minutes)
     soak.run()
     say(soak.count())

@@ -1,0 +1,156 @@
+"""Whatever the filter, a query gives the rows that DuckDB gives from the same bars in a table of its own."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ckvd_sql.market.series import DAY, moment_of
+from tests.support.examples import TRIED, thorough, tries
+from tests.support.places import Place, fresh, truth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from duckdb import DuckDBPyConnection
+
+    from ckvd_sql.sandbox import Sandbox
+
+EXAMPLES = tries(20)
+
+
+HOURS = Place("spot", "BTCUSDT", "4h", "2024-05-05", "2024-06-16")
+SYMBOLS = ["BTCUSDT", "ETHUSDT"]
+CALL = HOURS.call(HOURS.start, HOURS.end).replace("'BTCUSDT'", str(SYMBOLS), 1)
+COLUMNS = "symbol, open_time, open, high, low, close, volume, close_time, quote_volume, trades, taker_buy_volume"
+OPERATORS = ["=", "!=", "<", "<=", ">", ">=", "IS DISTINCT FROM", "IS NOT DISTINCT FROM"]
+WORDS = {
+    "symbol": st.sampled_from([*SYMBOLS, "SOLUSDT", "", "BTC", "btcusdt", "ETHUSDT "]),
+    "source": st.sampled_from(["cache", "rest", "vision", "", "CACHE"]),
+}
+
+
+def literals(column: str) -> st.SearchStrategy[str]:
+    """Values of a column as SQL has them, near or at those that are there."""
+    if column in WORDS:
+        return WORDS[column].map(lambda text: f"'{text}'")
+    truths = truth(HOURS)
+    if column in {"open_time", "close_time"}:
+        at = 0 if column == "open_time" else 6
+        off = st.sampled_from([-DAY, -1000, -1, 0, 0, 0, 1, 1000, DAY, 400 * DAY, -4000 * DAY])
+        moments = st.builds(lambda row, by: moment_of(row[at] + by), st.sampled_from(truths), off)
+        days = st.integers(-3, 50).map(lambda n: moment_of(HOURS.start) + timedelta(days=n))
+        written = (moments | days).map(lambda moment: f"TIMESTAMPTZ '{moment}'")
+        return written | days.map(lambda moment: f"TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S}'")
+    if column == "trades":
+        there = st.sampled_from(truths).map(lambda row: row[8])
+        return (there | st.integers(-1, 10**6)).map(str) | st.floats(0, 10**6).map(repr)
+    at = ["open", "high", "low", "close", "volume"].index(column) + 1 if column != "quote_volume" else 7
+    there = st.sampled_from(truths).map(lambda row: row[at])
+    return (there | st.floats(-1, 10**6)).map(repr) | there.map(lambda value: str(int(value)))
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> str:
+    column = draw(
+        st.sampled_from(
+            [
+                "symbol",
+                "source",
+                "open_time",
+                "open_time",
+                "close_time",
+                "open",
+                "close",
+                "volume",
+                "quote_volume",
+                "trades",
+            ]
+        )
+    )
+    value = literals(column)
+    match draw(st.sampled_from(["op", "op", "op", "in", "between", "null", "prefix", "other"])):
+        case "in":
+            many = ", ".join(draw(st.lists(value, min_size=1, max_size=4)))
+            return f"{column} {draw(st.sampled_from(['IN', 'NOT IN']))} ({many})"
+        case "between":
+            return f"{column} {draw(st.sampled_from(['', 'NOT']))} BETWEEN {draw(value)} AND {draw(value)}"
+        case "null":
+            return f"{column} IS {draw(st.sampled_from(['NULL', 'NOT NULL']))}"
+        case "prefix" if column in WORDS:
+            return f"{column} LIKE '{draw(st.sampled_from(['BTC%', '%USDT', 'c%', '%', '_TH%']))}'"
+        case "other" if column not in WORDS:
+            return f"{draw(value)} {draw(st.sampled_from(OPERATORS))} {column}"
+        case _:
+            return f"{column} {draw(st.sampled_from(OPERATORS))} {draw(value)}"
+
+
+predicates = st.recursive(
+    comparisons(),
+    lambda inner: (
+        st.lists(inner, min_size=2, max_size=4).map(lambda parts: f"({' AND '.join(parts)})")
+        | st.lists(inner, min_size=2, max_size=4).map(lambda parts: f"({' OR '.join(parts)})")
+        | inner.map(lambda part: f"NOT ({part})")
+    ),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(scope="module")
+def warm(running_exchange: Sandbox) -> Iterator[DuckDBPyConnection]:
+    """A cache that has everything but the running day, and the whole as DuckDB's own table."""
+    with fresh(running_exchange) as (connect, _):
+        con = connect()
+        con.execute("SET TimeZone = 'Asia/Kolkata'")
+        con.execute(f"SELECT count(*) FROM {CALL}").fetchall()
+        con.execute(f"CREATE TABLE whole AS SELECT * FROM {CALL}")
+        yield con
+
+
+class TestAFilter:
+    @thorough(4 * EXAMPLES)
+    @given(predicate=predicates)
+    def test_gives_the_rows_that_duckdb_gives_of_the_whole(self, warm: DuckDBPyConnection, predicate: str) -> None:
+        TRIED["queries"] += 1
+        found = warm.sql(f"SELECT {COLUMNS}, source FROM {CALL} WHERE {predicate}").fetchall()
+        assert found == warm.sql(f"SELECT {COLUMNS}, source FROM whole WHERE {predicate}").fetchall()
+
+    @thorough(2 * EXAMPLES)
+    @given(predicate=predicates, columns=st.sampled_from(["count(*)", "max(close), count(*)", "DISTINCT symbol"]))
+    def test_on_columns_that_are_not_selected_gives_the_same(
+        self, warm: DuckDBPyConnection, predicate: str, columns: str
+    ) -> None:
+        found = warm.sql(f"SELECT {columns} FROM {CALL} WHERE {predicate} ORDER BY ALL").fetchall()
+        assert found == warm.sql(f"SELECT {columns} FROM whole WHERE {predicate} ORDER BY ALL").fetchall()
+
+    @thorough(EXAMPLES)
+    @given(predicate=predicates, column=st.sampled_from(["open_time", "close", "trades"]), few=st.integers(0, 9))
+    def test_that_duckdb_makes_itself_for_the_first_rows_or_a_join_gives_the_same(
+        self, warm: DuckDBPyConnection, predicate: str, column: str, few: int
+    ) -> None:
+        first = "SELECT symbol, open_time FROM {} WHERE {} ORDER BY {} DESC, open_time, symbol LIMIT {}"
+        found = warm.sql(first.format(CALL, predicate, column, few)).fetchall()
+        assert found == warm.sql(first.format("whole", predicate, column, few)).fetchall()
+        join = (
+            f"SELECT a.symbol, a.open_time, a.close FROM {{}} a JOIN ({first}) b USING (symbol, open_time) ORDER BY ALL"
+        )
+        found = warm.sql(join.format(CALL, "whole", predicate, column, few)).fetchall()
+        assert found == warm.sql(join.format("whole", "whole", predicate, column, few)).fetchall()
+
+    @thorough(max(EXAMPLES // 2, 5))
+    @given(predicate=predicates)
+    def test_on_a_cold_cache_gives_the_same_and_spoils_nothing(
+        self, exchange: Sandbox, warm: DuckDBPyConnection, predicate: str
+    ) -> None:
+        kept = predicate.replace("source", "symbol")  # a cold answer has other sources
+        with fresh(exchange) as (connect, _):
+            con = connect()
+            con.execute("SET TimeZone = 'Asia/Kolkata'")
+            found = con.sql(f"SELECT {COLUMNS} FROM {CALL} WHERE {kept}").fetchall()
+            assert found == warm.sql(f"SELECT {COLUMNS} FROM whole WHERE {kept}").fetchall()
+            after = con.sql(f"SELECT {COLUMNS} FROM {CALL}").fetchall()
+            assert after == warm.sql(f"SELECT {COLUMNS} FROM whole").fetchall()

@@ -27,7 +27,7 @@ from ckvd_sql.market.bars import BAR_SCHEMA
 from ckvd_sql.scan.resolver import Resolver
 from tests.support.bars import read
 from tests.support.cache_state import CALL, HOURS, MINUTES, ON, WEEKS, hosts, truth, whole_day, wrong_days
-from tests.support.damage import flips_taken, is_refused, put
+from tests.support.damage import flips_taken, is_refused, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ def compressed(path: Path) -> None:
 def cut_at(share: float) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         data = path.read_bytes()
-        put(path, data[: int(len(data) * share)])
+        replace(path, data[: int(len(data) * share)])
 
     return damage
 
@@ -67,7 +67,7 @@ def flipped_at(share: float) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         data = bytearray(path.read_bytes())
         data[int(share * 1200)] ^= 0x10
-        put(path, bytes(data))
+        replace(path, bytes(data))
 
     return damage
 
@@ -80,7 +80,7 @@ def a_folder(path: Path) -> None:
 
 def another(series: str, day: str) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
-        put(path, (path.parents[4] / "binance" / "spot" / series / f"{day}.arrow").read_bytes())
+        replace(path, (path.parents[4] / "binance" / "spot" / series / f"{day}.arrow").read_bytes())
 
     return damage
 
@@ -91,9 +91,9 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
         f"a bit flipped at {share:+.0%} of head or foot": flipped_at(share)
         for share in (0, 0.006, 0.3, 0.9, -0.01, -0.5)
     },
-    "empty": lambda path: put(path, b""),
-    "text": lambda path: put(path, b"open_time,open\n1,2\n"),
-    "zeros": lambda path: put(path, bytes(path.stat().st_size)),
+    "empty": lambda path: replace(path, b""),
+    "text": lambda path: replace(path, b"open_time,open\n1,2\n"),
+    "zeros": lambda path: replace(path, bytes(path.stat().st_size)),
     "a folder": a_folder,
     "a foreign Arrow file": foreign_arrow,
     "an Arrow file of bars that says nothing": bars_without_metadata,
@@ -232,6 +232,6 @@ class TestEveryByteOfADayFile:
         path = DayStore(cache).path(HOURS, ON)
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 0x01
-        put(path, bytes(data))
+        replace(path, bytes(data))
         findings = list(maintenance.verify(Resolver(Settings.load(cache_dir=cache))))
         assert [(found.series, found.day) for found in findings if found.problem] == [(HOURS, ON)]

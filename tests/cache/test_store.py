@@ -9,7 +9,7 @@ import sys
 import threading
 from collections import Counter
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
@@ -20,58 +20,33 @@ from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import BAR_SCHEMA, NO_BARS
-from ckvd_sql.market.series import HOUR, INTERVALS, Market, Series, day_start, parse_time
+from ckvd_sql.market.series import INTERVALS, Market, Series, parse_time
+from tests.support.damage import replace
+from tests.support.day_files import BARS, DATE, HOURS, hourly_bars
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-SERIES = Series(Market.SPOT, "BTCUSDT", INTERVALS["1h"])
-DATE = date(2024, 6, 1)
 FETCHED = parse_time("2024-06-02T05:00:00.123456", "time")
 ORIGIN = Provenance("vision", "https://archive.example/x.zip", "ab" * 32, FETCHED, "verified", "confirmed")
 
 
-def bars_of(day: date, rows: int = 24) -> pa.RecordBatch:
-    times = [day_start(day) + number * HOUR for number in range(rows)]
-    columns: list[Any] = [
-        pa.array([number + position / 16 for number in range(rows)]).cast(field.type)
-        if pa.types.is_floating(field.type)
-        else pa.array(times if field.name != "trades" else range(rows), pa.int64()).cast(field.type)
-        for position, field in enumerate(BAR_SCHEMA)
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=BAR_SCHEMA)
-
-
-BARS = bars_of(DATE)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> DayStore:
-    return DayStore(tmp_path / "cache")
-
-
 @pytest.fixture
 def path(store: DayStore) -> Path:
-    store.write(SERIES, DATE, BARS, ORIGIN)
-    return store.path(SERIES, DATE)
-
-
-def replace(path: Path, content: bytes) -> None:
-    other = path.with_name("other")
-    other.write_bytes(content)
-    other.replace(path)
+    store.write(HOURS, DATE, BARS, ORIGIN)
+    return store.path(HOURS, DATE)
 
 
 def test_a_day_comes_back_bit_for_bit(store: DayStore, path: Path) -> None:
     assert path.is_file()
-    assert store.read(SERIES, DATE).equals(BARS)
+    assert store.read(HOURS, DATE).equals(BARS)
 
 
 def test_a_day_without_a_bar_comes_back_too(store: DayStore) -> None:
-    store.write(SERIES, DATE, NO_BARS, ORIGIN)
-    assert store.read(SERIES, DATE).equals(NO_BARS)
-    assert not store.knows(SERIES)
+    store.write(HOURS, DATE, NO_BARS, ORIGIN)
+    assert store.read(HOURS, DATE).equals(NO_BARS)
+    assert not store.knows(HOURS)
 
 
 @pytest.mark.parametrize(
@@ -94,11 +69,11 @@ def test_a_day_file_is_a_plain_uncompressed_arrow_file(store: DayStore, path: Pa
         table = ipc.open_file(source).read_all()
         assert pa.total_allocated_bytes() - before < BARS.nbytes / 2  # mapped, not copied
     assert table.schema.equals(BAR_SCHEMA)
-    assert table.combine_chunks().to_batches()[0].equals(store.read(SERIES, DATE))
+    assert table.combine_chunks().to_batches()[0].equals(store.read(HOURS, DATE))
 
 
 def test_a_day_file_says_where_it_came_from(store: DayStore, path: Path) -> None:
-    found = store.describe(SERIES, DATE)
+    found = store.describe(HOURS, DATE)
     assert found.provenance == ORIGIN
     assert (found.rows, found.size, found.path) == (24, path.stat().st_size, path)
 
@@ -117,7 +92,7 @@ def test_the_hash_tells_bars_apart_by_their_last_bit() -> None:
     column[-1] += 2**-40
     other = BARS.set_column(4, BAR_SCHEMA.field("close"), pa.array(column))
     assert body_hash(other) != body_hash(BARS)
-    assert body_hash(bars_of(DATE)) == body_hash(BARS)
+    assert body_hash(hourly_bars(DATE)) == body_hash(BARS)
     assert body_hash(BARS.slice(3, 5)) == body_hash(
         pa.RecordBatch.from_pylist(BARS.slice(3, 5).to_pylist(), BAR_SCHEMA)
     )
@@ -128,19 +103,19 @@ def test_nothing_but_the_day_is_left_in_its_folder(path: Path) -> None:
 
 
 def test_a_disk_that_refuses_leaves_neither_a_file_nor_a_piece_of_one(store: DayStore) -> None:
-    store.folder(SERIES).parent.mkdir(parents=True)
-    store.folder(SERIES).write_text("a file in the folder's place")
+    store.folder(HOURS).parent.mkdir(parents=True)
+    store.folder(HOURS).write_text("a file in the folder's place")
     with pytest.raises(OSError, match="1h"):
-        store.write(SERIES, DATE, BARS, ORIGIN)
-    assert store.days(SERIES) == frozenset()
+        store.write(HOURS, DATE, BARS, ORIGIN)
+    assert store.days(HOURS) == frozenset()
     with pytest.raises((FileNotFoundError, CacheError)):
-        store.read(SERIES, DATE)
+        store.read(HOURS, DATE)
 
 
 def test_a_day_that_is_not_there_is_not_found(store: DayStore) -> None:
     with pytest.raises(FileNotFoundError):
-        store.read(SERIES, DATE)
-    assert store.days(SERIES) == frozenset()
+        store.read(HOURS, DATE)
+    assert store.days(HOURS) == frozenset()
 
 
 def foreign(change: Callable[[pa.Schema], pa.Schema], bars: pa.RecordBatch = BARS) -> Callable[[bytes], bytes]:
@@ -181,7 +156,7 @@ def test_a_damaged_or_foreign_file_is_refused_by_its_path(
 ) -> None:
     replace(path, DAMAGES[damage](path.read_bytes()))
     with pytest.raises(CacheError) as refused:
-        getattr(store, method)(SERIES, DATE)
+        getattr(store, method)(HOURS, DATE)
     assert refused.value.path == str(path)
     assert str(path) in str(refused.value)
 
@@ -192,7 +167,7 @@ def test_a_damaged_or_foreign_file_is_refused_by_its_path(
         (Series(Market.SPOT, "ETHUSDT", INTERVALS["1h"]), DATE),
         (Series(Market.UM, "BTCUSDT", INTERVALS["1h"]), DATE),
         (Series(Market.SPOT, "BTCUSDT", INTERVALS["2h"]), DATE),
-        (SERIES, date(2024, 6, 2)),
+        (HOURS, date(2024, 6, 2)),
     ],
 )
 def test_a_day_file_in_another_s_place_is_refused(store: DayStore, path: Path, series: Series, day: date) -> None:
@@ -205,15 +180,15 @@ def test_a_day_file_in_another_s_place_is_refused(store: DayStore, path: Path, s
 
 
 def test_bars_of_another_day_are_refused_whatever_the_metadata_says(store: DayStore) -> None:
-    store.write(SERIES, DATE, bars_of(date(2024, 6, 2)), ORIGIN)
+    store.write(HOURS, DATE, hourly_bars(date(2024, 6, 2)), ORIGIN)
     with pytest.raises(CacheError):
-        store.read(SERIES, DATE)
+        store.read(HOURS, DATE)
 
 
 def test_a_folder_in_a_day_s_place_is_refused(store: DayStore) -> None:
-    store.path(SERIES, DATE).mkdir(parents=True)
+    store.path(HOURS, DATE).mkdir(parents=True)
     with pytest.raises(CacheError):
-        store.read(SERIES, DATE)
+        store.read(HOURS, DATE)
 
 
 _DAMAGE_AT_RANDOM = """
@@ -221,9 +196,10 @@ import random, sys
 from pathlib import Path
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError
-from tests.cache.test_store import BARS, DATE, SERIES, replace
+from tests.support.damage import replace
+from tests.support.day_files import BARS, DATE, HOURS
 store, chance = DayStore(Path(sys.argv[1])), random.Random(int(sys.argv[2]))
-path = store.path(SERIES, DATE)
+path = store.path(HOURS, DATE)
 sound = path.read_bytes()
 for _ in range(500):
     damaged = bytearray(sound)
@@ -232,11 +208,11 @@ for _ in range(500):
     replace(path, bytes(damaged))
     for read in (store.read, store.describe, store.verify):
         try:
-            found = read(SERIES, DATE)
+            found = read(HOURS, DATE)
         except CacheError:
             continue
         if read == store.verify:
-            assert store.read(SERIES, DATE).equals(BARS), "verify passed what was not written"
+            assert store.read(HOURS, DATE).equals(BARS), "verify passed what was not written"
         if read == store.read:
             str(found.column("close").to_pylist())
 print("survived")
@@ -252,7 +228,7 @@ def test_no_damage_crashes_the_reader_or_escapes_verify(store: DayStore, path: P
 
 
 def test_verify_finds_a_single_changed_bit_anywhere(store: DayStore, path: Path) -> None:
-    store.verify(SERIES, DATE)
+    store.verify(HOURS, DATE)
     sound = path.read_bytes()
     chance = random.Random(5)  # noqa: S311 (no secret)
     for position in chance.sample(range(len(sound)), 400):
@@ -260,10 +236,10 @@ def test_verify_finds_a_single_changed_bit_anywhere(store: DayStore, path: Path)
         damaged[position] ^= 1 << chance.randrange(8)
         replace(path, bytes(damaged))
         try:
-            store.verify(SERIES, DATE)
+            store.verify(HOURS, DATE)
         except CacheError:
             continue
-        assert store.read(SERIES, DATE).equals(BARS), position  # it was padding
+        assert store.read(HOURS, DATE).equals(BARS), position  # it was padding
 
 
 def test_writers_of_the_same_day_do_not_disturb_each_other_or_their_readers(store: DayStore) -> None:
@@ -272,8 +248,8 @@ def test_writers_of_the_same_day_do_not_disturb_each_other_or_their_readers(stor
     def work() -> None:
         for number in range(60):
             try:
-                store.write(SERIES, DATE, BARS, Provenance("rest", "u" * (number % 7 * 1000), "", FETCHED))
-                if not store.read(SERIES, DATE).equals(BARS):
+                store.write(HOURS, DATE, BARS, Provenance("rest", "u" * (number % 7 * 1000), "", FETCHED))
+                if not store.read(HOURS, DATE).equals(BARS):
                     errors["other bars"] += 1
             except Exception as error:  # noqa: BLE001 (whatever it is)
                 errors[type(error).__name__] += 1
@@ -287,9 +263,9 @@ def test_writers_of_the_same_day_do_not_disturb_each_other_or_their_readers(stor
 
 
 def test_what_was_read_stays_true_when_the_file_is_replaced(store: DayStore, path: Path) -> None:
-    before = store.read(SERIES, DATE)
-    store.write(SERIES, DATE, BARS.slice(0, 3), ORIGIN)
-    assert store.read(SERIES, DATE).num_rows == 3
+    before = store.read(HOURS, DATE)
+    store.write(HOURS, DATE, BARS.slice(0, 3), ORIGIN)
+    assert store.read(HOURS, DATE).num_rows == 3
     path.unlink()
     assert before.equals(BARS)
 
@@ -298,45 +274,45 @@ def test_the_days_of_a_series_are_those_with_a_file(store: DayStore, path: Path)
     names = ("2024-06-03.arrow.tmp", ".2024-06-04.arrow.tmp", "2024-6-5.arrow", "2024-13-01.arrow", "x.arrow")
     for name in (*names, "2024-06-01.damaged"):
         (path.parent / name).write_bytes(b"x")
-    store.write(SERIES, date(2024, 2, 29), bars_of(date(2024, 2, 29)), ORIGIN)
-    assert store.days(SERIES) == {DATE, date(2024, 2, 29)}
+    store.write(HOURS, date(2024, 2, 29), hourly_bars(date(2024, 2, 29)), ORIGIN)
+    assert store.days(HOURS) == {DATE, date(2024, 2, 29)}
 
 
 def test_a_new_day_is_seen_at_once_and_a_deleted_one_no_longer(store: DayStore, path: Path) -> None:
     for number in range(2, 20):
         day = date(2024, 6, number)
-        store.write(SERIES, day, bars_of(day), ORIGIN)
-        assert day in store.days(SERIES)
+        store.write(HOURS, day, hourly_bars(day), ORIGIN)
+        assert day in store.days(HOURS)
     path.unlink()
-    assert DATE not in store.days(SERIES)
+    assert DATE not in store.days(HOURS)
 
 
 def test_a_damaged_file_is_set_aside_and_its_place_is_free(store: DayStore, path: Path) -> None:
     replace(path, b"damaged")
-    store.set_aside(SERIES, DATE)
+    store.set_aside(HOURS, DATE)
     assert [one.read_bytes() for one in path.parent.iterdir()] == [b"damaged"]
-    assert store.days(SERIES) == frozenset()
-    store.set_aside(SERIES, DATE)  # another caller was faster
+    assert store.days(HOURS) == frozenset()
+    store.set_aside(HOURS, DATE)  # another caller was faster
 
 
 def test_a_damaged_day_is_no_sign_of_a_symbol_and_no_error(store: DayStore, path: Path) -> None:
-    assert store.knows(SERIES)
+    assert store.knows(HOURS)
     replace(path, b"damaged")
-    assert not store.knows(SERIES)
+    assert not store.knows(HOURS)
 
 
 def test_a_listing_is_remembered_to_the_microsecond(store: DayStore) -> None:
-    assert store.listed(SERIES) is None
-    store.remember_listed(SERIES, FETCHED)
-    assert store.listed(SERIES) == FETCHED
-    (store.folder(SERIES) / ".listed").write_bytes(b"\xff\0damaged")
-    assert store.listed(SERIES) is None
+    assert store.listed(HOURS) is None
+    store.remember_listed(HOURS, FETCHED)
+    assert store.listed(HOURS) == FETCHED
+    (store.folder(HOURS) / ".listed").write_bytes(b"\xff\0damaged")
+    assert store.listed(HOURS) is None
 
 
 def test_the_series_on_disk_are_known_by_their_folders(store: DayStore) -> None:
     made = [
         Series(Market.CM, "BTCUSD_PERP", INTERVALS["1mo"]),
-        SERIES,
+        HOURS,
         Series(Market.SPOT, "币安人生USDT", INTERVALS["1m"]),
     ]
     for series in made:
@@ -351,31 +327,31 @@ def test_the_series_on_disk_are_known_by_their_folders(store: DayStore) -> None:
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_day_cut_out_of_a_month_is_written_as_if_it_stood_alone(store: DayStore, rows: int, first: int) -> None:
     """Arrow would write what lies behind a slice at the start of its buffers."""
-    store.write(SERIES, DATE, BARS.slice(first, rows), ORIGIN)
-    assert store.read(SERIES, DATE).equals(BARS.slice(first, rows))
-    assert store.verify(SERIES, DATE).rows == rows
+    store.write(HOURS, DATE, BARS.slice(first, rows), ORIGIN)
+    assert store.read(HOURS, DATE).equals(BARS.slice(first, rows))
+    assert store.verify(HOURS, DATE).rows == rows
 
 
 def test_days_written_together_are_each_there_with_their_own_origin(store: DayStore) -> None:
     days = [date(2024, 6, 30), date(2024, 7, 1), date(2024, 7, 2)]
     origins = [Provenance("vision", f"https://archive.example/{day}", "ab" * 32, FETCHED, "verified") for day in days]
-    bars = [bars_of(day, rows) for day, rows in zip(days, (24, 0, 7), strict=True)]
-    store.write_days(SERIES, dict(zip(days, zip(bars, origins, strict=True), strict=True)))
-    assert [store.verify(SERIES, day).provenance for day in days] == origins
-    assert [store.read(SERIES, day) for day in days] == bars
-    assert not list(store.folder(SERIES).glob(".*.tmp"))
+    bars = [hourly_bars(day, rows) for day, rows in zip(days, (24, 0, 7), strict=True)]
+    store.write_days(HOURS, dict(zip(days, zip(bars, origins, strict=True), strict=True)))
+    assert [store.verify(HOURS, day).provenance for day in days] == origins
+    assert [store.read(HOURS, day) for day in days] == bars
+    assert not list(store.folder(HOURS).glob(".*.tmp"))
 
 
 def test_a_day_that_the_disk_refuses_does_not_keep_others_from_it(store: DayStore) -> None:
     days = [date(2024, 6, 1), date(2024, 6, 2), date(2024, 6, 3)]
-    (store.path(SERIES, days[1]) / "in the way").mkdir(parents=True)
+    (store.path(HOURS, days[1]) / "in the way").mkdir(parents=True)
     with pytest.raises(OSError, match="directory"):
-        store.write_days(SERIES, {day: (bars_of(day), ORIGIN) for day in days})
-    assert store.read(SERIES, days[0]).equals(bars_of(days[0]))
-    assert store.read(SERIES, days[2]).equals(bars_of(days[2]))
-    assert not list(store.folder(SERIES).glob(".*.tmp"))
+        store.write_days(HOURS, {day: (hourly_bars(day), ORIGIN) for day in days})
+    assert store.read(HOURS, days[0]).equals(hourly_bars(days[0]))
+    assert store.read(HOURS, days[2]).equals(hourly_bars(days[2]))
+    assert not list(store.folder(HOURS).glob(".*.tmp"))
 
 
 def test_nothing_to_write_leaves_no_trace(store: DayStore) -> None:
-    store.write_days(SERIES, {})
+    store.write_days(HOURS, {})
     assert not store.root.exists()

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def put(path: Path, data: bytes) -> None:
-    """New bytes at a path, as a new file."""
-    path.unlink(missing_ok=True)
-    path.write_bytes(data)
+def replace(path: Path, content: bytes) -> None:
+    """Put a new file in the place of another; whoever has mapped the old one keeps it."""
+    other = path.with_name("other")
+    other.write_bytes(content)
+    other.replace(path)
 
 
 def is_refused(look: Callable[..., Any]) -> bool:

@@ -31,7 +31,7 @@ from ckvd_sql.market.series import DAY
 from ckvd_sql.sandbox import Fault, Sandbox
 from tests.support.cache_state import HOURS, NOW, ON, leftovers, truth, whole_day, wrong_days
 from tests.support.crowd import crowd, downloads
-from tests.support.damage import flips_taken, is_refused, put
+from tests.support.damage import flips_taken, is_refused, replace
 from tests.support.examples import TRIED
 from tests.support.kill_loop import KillLoop
 
@@ -194,7 +194,7 @@ class Soak:
             self.tried["bad inputs"] += 2 * len(places)
             original = path.read_bytes()
             for size in places:
-                put(path, original[:size])
+                replace(path, original[:size])
                 if not is_refused(store.read):
                     taken.append((size, -1))
             if taken:

@@ -1,0 +1,81 @@
+"""Days made up from numbers, to write into a store, to read from it and to compare."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+import ckvd_sql
+from ckvd_sql.cache.dayfile import Provenance
+from ckvd_sql.market.bars import BAR_SCHEMA
+from ckvd_sql.market.series import DAY, HOUR, INTERVALS, Market, Series, day_start, days_between
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ckvd_sql.cache.store import DayStore
+
+HOURS = Series(Market.SPOT, "BTCUSDT", INTERVALS["1h"])
+MINUTES = Series(Market.SPOT, "BTCUSDT", INTERVALS["15m"])
+SECONDS = Series(Market.SPOT, "BTCUSDT", INTERVALS["1s"])
+
+YEAR = list(days_between(date(2023, 1, 1), date(2023, 12, 31)))
+MARCH = list(days_between(date(2023, 3, 1), date(2023, 3, 31)))
+
+
+def bars_of(series: Series, day: date, salt: int = 0) -> pa.RecordBatch:
+    """A day's bars whose values tell the day, the row, the column and the salt."""
+    assert series.interval.step
+    opens = np.arange(day_start(day), day_start(day) + DAY, series.interval.step)
+    if day.day == 13:  # a day with a gap, and one without a bar
+        opens = opens[5:]
+    elif day.day == 17:
+        opens = opens[:0]
+    arrays = [
+        pa.array(opens + salt + number if not pa.types.is_timestamp(field.type) else opens).cast(field.type)
+        for number, field in enumerate(BAR_SCHEMA)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=BAR_SCHEMA)
+
+
+def expected(series: Series, days: Iterable[date], salts: dict[date, int] | None = None) -> pa.Table:
+    salts = salts or {}
+    return pa.Table.from_batches([bars_of(series, day, salts.get(day, 0)) for day in days]).combine_chunks()
+
+
+def write(store: DayStore, series: Series, days: Iterable[date], salt: int = 0) -> None:
+    for day in days:
+        store.write(series, day, bars_of(series, day, salt), Provenance("rest", "https://api.example", "", 0))
+
+
+def read(store: DayStore, series: Series, first: date, last: date) -> pa.Table:
+    found = store.snapshot(series).stretch(first, last)
+    return pa.Table.from_batches(found, schema=BAR_SCHEMA).combine_chunks()
+
+
+def packs(store: DayStore, series: Series) -> list[str]:
+    return sorted(path.name for path in (store.folder(series) / ".packs").glob("*.pack"))
+
+
+def describe_all(store: DayStore) -> list[tuple[Any, ...]]:
+    with ckvd_sql.connect(cache_dir=store.root, offline=True) as con:
+        return con.execute("SELECT date, rows FROM ckvd_cache_days ORDER BY ALL").fetchall()
+
+
+def hourly_bars(day: date, rows: int = 24) -> pa.RecordBatch:
+    """The first hours of a day, with a value of its own in each cell."""
+    times = [day_start(day) + number * HOUR for number in range(rows)]
+    columns: list[Any] = [
+        pa.array([number + position / 16 for number in range(rows)]).cast(field.type)
+        if pa.types.is_floating(field.type)
+        else pa.array(times if field.name != "trades" else range(rows), pa.int64()).cast(field.type)
+        for position, field in enumerate(BAR_SCHEMA)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=BAR_SCHEMA)
+
+
+DATE = date(2024, 6, 1)
+BARS = hourly_bars(DATE)

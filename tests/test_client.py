@@ -25,7 +25,7 @@ from ckvd_sql import (
 )
 from ckvd_sql.sandbox import Fault
 from tests.support.bars import Bar, read
-from tests.test_failover import asked
+from tests.support.requests import asked
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

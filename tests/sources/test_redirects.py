@@ -8,7 +8,8 @@ import pytest
 
 from ckvd_sql import ProviderUnavailableError
 from ckvd_sql.sandbox import Fault, Sandbox
-from tests.support.clients import ARCHIVE, DAY, REST, ZIP, data
+from tests.support.clients import DAY, ZIP, client_for
+from tests.support.faults import ARCHIVE, REST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,9 +54,9 @@ def test_a_redirect_to_another_host_is_refused_and_that_host_is_never_asked(
     if part == REST:
         exchange.add(Fault(ARCHIVE, "status", status=404))
         with pytest.raises(ProviderUnavailableError):
-            data(exchange, tmp_path).klines("BTCUSDT", *DAY)
+            client_for(exchange, tmp_path / "cache").klines("BTCUSDT", *DAY)
     else:
-        found = data(exchange, tmp_path).klines("BTCUSDT", *DAY)
+        found = client_for(exchange, tmp_path / "cache").klines("BTCUSDT", *DAY)
         assert elsewhere.requests == ()
         assert (found.num_rows, set(found.column("source").to_pylist())) == (24, {"rest"})
     assert elsewhere.requests == ()
@@ -67,11 +68,11 @@ def test_the_old_header_that_also_redirects_does_not_lead_elsewhere_either(
     elsewhere.forget()
     place = PLACES["another name"].format(port=elsewhere.url.rpartition(":")[2], path=ZIP)
     exchange.add(Fault(rf"{ARCHIVE}$", "redirect", location="", headers={"URI": place}))
-    data(exchange, tmp_path).klines("BTCUSDT", *DAY)
+    client_for(exchange, tmp_path / "cache").klines("BTCUSDT", *DAY)
     assert elsewhere.requests == ()
 
 
 def test_a_redirect_within_the_archives_host_is_followed(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.add(Fault(rf"{ARCHIVE}$", "redirect", location="?mirrored", times=1))
-    found = data(exchange, tmp_path).klines("BTCUSDT", *DAY)
+    found = client_for(exchange, tmp_path / "cache").klines("BTCUSDT", *DAY)
     assert set(found.column("source").to_pylist()) == {"vision"}

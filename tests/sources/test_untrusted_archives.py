@@ -18,7 +18,8 @@ from ckvd_sql.market.bars import read_archive
 from ckvd_sql.market.series import Market, Series, parse_interval
 from ckvd_sql.sandbox import Fault, Sandbox
 from ckvd_sql.sandbox.anomalies import MEMBERS, spoiled
-from tests.support.clients import ARCHIVE, DAY, ZIP, data
+from tests.support.clients import DAY, ZIP, client_for
+from tests.support.faults import ARCHIVE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +42,7 @@ def test_a_zip_with_anything_but_its_one_file_is_refused_and_nothing_is_unpacked
         read_zip(spoiled(zip_of_a_day(exchange), name))
     exchange.forget()
     exchange.add(Fault(ARCHIVE, "anomaly", name=name))
-    found = data(exchange, tmp_path).klines("BTCUSDT", *DAY)
+    found = client_for(exchange, tmp_path / "cache").klines("BTCUSDT", *DAY)
     assert set(found.column("source").to_pylist()) == {"rest"}
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
     assert not list(tmp_path.rglob("*.csv"))

@@ -18,7 +18,9 @@ from ckvd_sql.errors import InvalidArgumentError, InvalidSymbolError, SettingsEr
 from ckvd_sql.market.series import Market, Series, parse_interval, parse_symbol
 from ckvd_sql.sandbox import Fault, Sandbox
 from ckvd_sql.settings import Settings
-from tests.support.clients import ARCHIVE, DAY, asking, data
+from tests.support.clients import DAY, client_for
+from tests.support.connections import settings_for
+from tests.support.faults import ARCHIVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +48,7 @@ INJECTIONS = [
 
 @pytest.fixture
 def con(exchange: Sandbox, tmp_path: Path) -> Iterator[DuckDBPyConnection]:
-    with ckvd_sql.connect(**asking(exchange, tmp_path)) as con:
+    with ckvd_sql.connect(**settings_for(exchange, tmp_path / "cache")) as con:
         con.execute("CREATE TABLE precious AS SELECT 'BTCUSDT' AS secret")
         yield con
 
@@ -60,7 +62,7 @@ def nothing_happened(exchange: Sandbox, tmp_path: Path) -> bool:
 def test_a_symbol_that_is_no_symbol_is_refused_before_anything_is_asked_or_written(
     exchange: Sandbox, tmp_path: Path, con: DuckDBPyConnection, symbol: str
 ) -> None:
-    client = data(exchange, tmp_path)
+    client = client_for(exchange, tmp_path / "cache")
     for given in (symbol, ["BTCUSDT", symbol]):
         with pytest.raises(InvalidSymbolError):
             client.klines(given, *DAY)
@@ -75,7 +77,7 @@ def test_a_symbol_that_is_no_symbol_is_refused_before_anything_is_asked_or_writt
 @pytest.mark.parametrize("symbol", [None, 5, 1.5, True, [], {}, [None], [["BTCUSDT"]], b"BTCUSDT"], ids=repr)
 def test_a_symbol_of_another_type_is_refused(exchange: Sandbox, tmp_path: Path, symbol: Any) -> None:
     with pytest.raises(InvalidSymbolError):
-        data(exchange, tmp_path).klines(symbol, *DAY)
+        client_for(exchange, tmp_path / "cache").klines(symbol, *DAY)
     assert nothing_happened(exchange, tmp_path)
 
 
@@ -91,7 +93,7 @@ def test_nothing_but_an_interval_a_market_or_a_time_is_taken_for_one(
     with pytest.raises(duckdb.Error, match="InvalidMarketError: "):
         con.execute("FROM ckvd_symbols($market)", {"market": text})
     with pytest.raises(InvalidArgumentError):
-        data(exchange, tmp_path).klines("BTCUSDT", *DAY, text)
+        client_for(exchange, tmp_path / "cache").klines("BTCUSDT", *DAY, text)
     assert nothing_happened(exchange, tmp_path)
 
 
@@ -116,7 +118,7 @@ def test_a_strange_but_lawful_symbol_stays_in_its_folder_and_on_its_host(exchang
         path = (tmp_path / "cache" / series.key).resolve()
         assert path.relative_to(tmp_path / "cache").parts == ("binance", "spot", symbol, "1h")
         with pytest.raises(CkvdError):
-            data(exchange, tmp_path).klines(symbol, *DAY)
+            client_for(exchange, tmp_path / "cache").klines(symbol, *DAY)
     asked = [request.path.split("/") for request in exchange.requests if request.path.startswith("/data/")]
     assert {(parts[4], parts[5]) for parts in asked} == {("klines", symbol) for symbol in strange}
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
@@ -216,14 +218,14 @@ def test_a_host_that_no_resolver_takes_is_an_error_of_ours(
 ) -> None:
     exchange.add(Fault(".", "status", status=503))
     with pytest.raises(CkvdError):
-        data(exchange, tmp_path, **{name: url}).klines("BTCUSDT", *DAY)
+        client_for(exchange, tmp_path / "cache", **{name: url}).klines("BTCUSDT", *DAY)
 
 
 def test_no_host_name_makes_a_file_outside_the_cache(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
     for url in ("http://..", "http://../../x", "http://%2e%2e%2fx", "http://a%2f..%2f..%2fx.invalid", "http://..%5cx"):
         with pytest.raises(CkvdError):
-            data(exchange, tmp_path, spot_url=url).klines("BTCUSDT", *DAY)
+            client_for(exchange, tmp_path / "cache", spot_url=url).klines("BTCUSDT", *DAY)
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
     assert {path.parent.name for path in tmp_path.rglob("weight-*")} <= {".rest"}
 

@@ -18,7 +18,9 @@ import pytest
 
 from ckvd_sql import ProviderUnavailableError
 from ckvd_sql.sandbox import Fault, Sandbox
-from tests.support.clients import ARCHIVE, DAY, asking, data
+from tests.support.clients import DAY, client_for
+from tests.support.connections import settings_for
+from tests.support.faults import ARCHIVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,7 +115,7 @@ def ask_with(environment: dict[str, str], settings: dict[str, Any]) -> str:
 def test_an_archive_whose_certificate_nobody_vouches_for_is_not_asked(
     exchange: Sandbox, tmp_path: Path, secure: Secure
 ) -> None:
-    found = data(exchange, tmp_path, vision_url=secure.url).klines("BTCUSDT", *DAY)
+    found = client_for(exchange, tmp_path / "cache", vision_url=secure.url).klines("BTCUSDT", *DAY)
     assert set(found.column("source").to_pylist()) == {"rest"}
     assert secure.requests == []
 
@@ -123,7 +125,7 @@ def test_a_rest_host_whose_certificate_nobody_vouches_for_is_not_asked(
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
     with pytest.raises(ProviderUnavailableError, match=r"(?i)certificate"):
-        data(exchange, tmp_path, spot_url=secure.url).klines("BTCUSDT", *DAY)
+        client_for(exchange, tmp_path / "cache", spot_url=secure.url).klines("BTCUSDT", *DAY)
     assert secure.requests == []
 
 
@@ -131,9 +133,9 @@ def test_a_certificate_that_the_machine_trusts_is_accepted(exchange: Sandbox, tm
     # So it is the verification that refuses the other ones.
     trust = {"SSL_CERT_FILE": str(secure.certificate)}
     both = {"vision_url": secure.url, "spot_url": secure.url}
-    assert ask_with(trust, asking(exchange, tmp_path, **both)) == "vision"
+    assert ask_with(trust, settings_for(exchange, tmp_path / "cache", **both)) == "vision"
     exchange.add(Fault(ARCHIVE, "status", status=404))
-    assert ask_with(trust, asking(exchange, tmp_path, **both, cache_dir=tmp_path / "other")) == "rest"
+    assert ask_with(trust, settings_for(exchange, tmp_path / "other", **both)) == "rest"
     assert secure.requests
 
 
@@ -143,7 +145,7 @@ def test_a_trusted_certificate_of_another_host_is_refused(
     with Secure(exchange, tmp_path_factory.mktemp("tls"), "DNS:elsewhere.example") as secure:
         trust = {"SSL_CERT_FILE": str(secure.certificate)}
         both = {"vision_url": secure.url, "spot_url": secure.url}
-        assert ask_with(trust, asking(exchange, tmp_path, **both)) == "ProviderUnavailableError"
+        assert ask_with(trust, settings_for(exchange, tmp_path / "cache", **both)) == "ProviderUnavailableError"
         assert secure.requests == []
 
 
@@ -165,5 +167,5 @@ def test_verification_is_not_switched_off_by_what_is_meant_for_others(
     if "FSSPEC_CONFIG_DIR" in environment:
         environment = {"FSSPEC_CONFIG_DIR": str(folder)}
     both = {"vision_url": secure.url, "spot_url": secure.url}
-    assert ask_with(environment, asking(exchange, tmp_path, **both)) == "ProviderUnavailableError"
+    assert ask_with(environment, settings_for(exchange, tmp_path / "cache", **both)) == "ProviderUnavailableError"
     assert secure.requests == []

@@ -48,12 +48,14 @@ def rendered(relation: DuckDBPyRelation) -> str:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_gives_what_it_always_gave(name: str, con: DuckDBPyConnection, snapshot: SnapshotAssertion) -> None:
+def test_the_result_of_an_example_matches_its_snapshot(
+    name: str, con: DuckDBPyConnection, snapshot: SnapshotAssertion
+) -> None:
     assert rendered(con.sql(EXAMPLES[name].read_text())) == snapshot
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_means_the_same_in_every_time_zone(name: str, con: DuckDBPyConnection) -> None:
+def test_an_example_gives_the_same_result_in_every_time_zone(name: str, con: DuckDBPyConnection) -> None:
     answers = []
     for zone in ("UTC", "America/St_Johns", "Asia/Tokyo"):
         with con.cursor() as session:
@@ -64,7 +66,7 @@ def test_an_example_means_the_same_in_every_time_zone(name: str, con: DuckDBPyCo
     assert answers[2] == answers[0]
 
 
-def test_an_example_read_again_asks_nobody(con: DuckDBPyConnection, exchange: Sandbox) -> None:
+def test_examples_that_run_again_send_no_request(con: DuckDBPyConnection, exchange: Sandbox) -> None:
     exchange.forget()
     for path in EXAMPLES.values():
         assert con.sql(path.read_text()).fetchall()
@@ -76,14 +78,14 @@ def test_there_are_ten_examples_numbered_in_order() -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_begins_with_what_it_answers(name: str) -> None:
+def test_an_example_begins_with_the_question_that_it_answers(name: str) -> None:
     first, second, *_ = EXAMPLES[name].read_text().splitlines()
     assert first.startswith("-- ")
     assert first.endswith("?")
     assert second.startswith("-- ")
 
 
-def test_the_readme_leads_to_the_examples() -> None:
+def test_the_readme_links_to_the_examples() -> None:
     readme = ROOT / "README.md"
     if not readme.exists():
         pytest.skip("there is no README.md")

@@ -20,7 +20,7 @@ from ckvd_sql import CkvdError, Settings, errors
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.query import parse_query
 from tests.support.examples import TRIED
-from tests.support.fuzz import NOW, ON, SCALARS, VALUES, fuzz
+from tests.support.fuzz import DATE, NOW, SCALARS, VALUES, fuzz
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ NO_PARAMETERS = (
 class TestArguments:
     @fuzz
     @given(VALUES | st.just("BTCUSDT"), VALUES | st.just("1h"), VALUES, VALUES, VALUES | st.just("spot"), VALUES)
-    def test_any_value(
+    def test_any_value_of_an_argument(
         self, symbol: object, interval: object, start: object, end: object, market: object, include_open: object
     ) -> None:
         TRIED["bad inputs"] += 1
@@ -70,9 +70,7 @@ class TestArguments:
         st.datetimes(timezones=st.none() | st.timezones()) | st.just("now"),
         st.sampled_from(["1d", "3d", "1w", "1mo"]),
     )
-    def test_any_time_of_the_calendar_names_days_or_is_refused(
-        self, start: datetime, end: datetime | str, interval: str
-    ) -> None:
+    def test_any_datetime_gives_days_or_is_refused(self, start: datetime, end: datetime | str, interval: str) -> None:
         try:
             query = parse_query("BTCUSDT", interval, start, end, now=NOW)
         except CkvdError:
@@ -81,7 +79,7 @@ class TestArguments:
         assert next(iter(days), None) is None or query.span.start < query.span.end
 
     @pytest.mark.parametrize("start", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0001-01-01"])
-    def test_a_time_at_the_calendars_edge_names_days_or_is_refused(self, start: str) -> None:
+    def test_a_time_at_the_edge_of_the_calendar_gives_days_or_is_refused(self, start: str) -> None:
         with contextlib.suppress(CkvdError):
             query = parse_query("BTCUSDT", "1mo", start, "now", now=NOW)
             list(query.span.days(query.interval))
@@ -123,19 +121,17 @@ class TestArguments:
 
     @fuzz
     @given(st.text(max_size=80))
-    def test_any_text_as_a_symbol_names_a_folder_below_the_cache_or_is_refused(self, text: str) -> None:
+    def test_any_text_as_a_symbol_gives_a_folder_below_the_cache_or_is_refused(self, text: str) -> None:
         try:
             query = parse_query(text, "1h", "2024-01-01", "2024-01-02", now=NOW)
         except CkvdError:
             return
-        path = DayStore(Path("/cache")).path(query.series()[0], ON)
+        path = DayStore(Path("/cache")).path(query.series()[0], DATE)
         assert path.resolve() == path
         assert path.parts[:5] == ("/", "cache", "binance", "spot", text)
 
     @pytest.mark.parametrize("symbol", ["𠮷" * 64, "币" * 64, "Z" * 64, "_" * 64])
-    def test_a_symbol_of_the_greatest_length_makes_no_name_that_a_disk_refuses(
-        self, con: DuckDBPyConnection, symbol: str
-    ) -> None:
+    def test_a_symbol_of_maximum_length_gives_a_valid_file_name(self, con: DuckDBPyConnection, symbol: str) -> None:
         with pytest.raises(duckdb.Error, match=r"(OfflineError|InvalidSymbolError): "):
             con.execute(f"SELECT * FROM ckvd_klines('{symbol}', '1h', '2024-01-01', '2024-01-02')").fetchall()
 
@@ -146,7 +142,7 @@ NAMES = ["cache_dir", "vision_url", "spot_url", "um_url", "cm_url", "checksum", 
 class TestSettings:
     @fuzz
     @given(st.dictionaries(st.sampled_from([*NAMES, "retries", "now", "other"]), VALUES, min_size=1, max_size=2))
-    def test_any_value_is_taken_or_refused(self, given_: dict[str, Any]) -> None:
+    def test_any_value_is_accepted_or_refused(self, given_: dict[str, Any]) -> None:
         TRIED["bad inputs"] += 1
         with contextlib.suppress(CkvdError):
             Settings.load(**given_)
@@ -171,6 +167,6 @@ class TestSettings:
             ("now", "infinity"),
         ],
     )
-    def test_what_no_setting_can_be_is_refused_by_name(self, name: str, value: object) -> None:
+    def test_an_invalid_setting_is_refused_by_its_name(self, name: str, value: object) -> None:
         with pytest.raises(errors.SettingsError, match=name):
             Settings.load(**{name: value})

@@ -94,7 +94,9 @@ def sources(con: DuckDBPyConnection, call: str) -> list[str]:
 
 
 @pytest.mark.parametrize("served", ["by HTTP", "from a folder"])
-def test_every_field_of_an_archived_bar_is_what_the_archive_says(served: str, binance: StandIn, tmp_path: Path) -> None:
+def test_every_field_of_an_archived_bar_equals_the_archive_s_text(
+    served: str, binance: StandIn, tmp_path: Path
+) -> None:
     archive = binance.url if served == "by HTTP" else str(REAL / "vision")
     with connect(binance, tmp_path, vision_url=archive) as con:
         answer = read(con, NEW_YEAR_CALL)
@@ -106,7 +108,7 @@ def test_every_field_of_an_archived_bar_is_what_the_archive_says(served: str, bi
         assert binance.requests == []
 
 
-def test_a_millisecond_s_close_time_is_its_last_microsecond(binance: StandIn, tmp_path: Path) -> None:
+def test_a_close_time_in_milliseconds_becomes_its_last_microsecond(binance: StandIn, tmp_path: Path) -> None:
     with connect(binance, tmp_path) as con:
         closed = con.sql(f"SELECT epoch_us(close_time) FROM {NEW_YEAR_CALL} ORDER BY open_time").fetchall()
     said = [int(row[6]) for day in NEW_YEAR for row in published_rows(day)]
@@ -114,7 +116,7 @@ def test_a_millisecond_s_close_time_is_its_last_microsecond(binance: StandIn, tm
     assert [one for (one,) in closed] == [milliseconds * 1000 + 999 for milliseconds in said]
 
 
-def test_a_zip_s_provenance_is_kept_with_its_day(binance: StandIn, tmp_path: Path) -> None:
+def test_the_provenance_of_a_zip_is_stored_with_its_day(binance: StandIn, tmp_path: Path) -> None:
     with connect(binance, tmp_path) as con:
         read(con, NEW_YEAR_CALL)
         kept = con.sql('SELECT date, "rows", url, sha256 FROM ckvd_cache_days ORDER BY date').fetchall()
@@ -124,7 +126,7 @@ def test_a_zip_s_provenance_is_kept_with_its_day(binance: StandIn, tmp_path: Pat
         assert (when, rows, url, sha256) == (day, 1440, f"{binance.url}/{path}", said.split()[0])
 
 
-def test_a_day_is_fetched_once_and_read_from_its_file_ever_after(binance: StandIn, tmp_path: Path) -> None:
+def test_a_day_is_fetched_once_and_then_read_from_its_file(binance: StandIn, tmp_path: Path) -> None:
     with connect(binance, tmp_path) as con:
         fetched = read(con, NEW_YEAR_CALL)
         assert len(binance.requests) == 2 * len(NEW_YEAR)
@@ -142,7 +144,7 @@ def test_a_day_is_fetched_once_and_read_from_its_file_ever_after(binance: StandI
 
 
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDT"])
-def test_the_grid_goes_on_where_spot_archives_turn_from_milliseconds_to_microseconds(
+def test_bars_are_contiguous_where_spot_archives_change_from_milliseconds_to_microseconds(
     symbol: str, binance: StandIn, tmp_path: Path
 ) -> None:
     months = (Month(2024, 12), Month(2025, 1))
@@ -164,7 +166,7 @@ def test_the_grid_goes_on_where_spot_archives_turn_from_milliseconds_to_microsec
     assert gaps == []
 
 
-def test_a_header_row_is_no_bar(binance: StandIn, tmp_path: Path) -> None:
+def test_a_header_row_is_skipped(binance: StandIn, tmp_path: Path) -> None:
     text = gzip.decompress((REAL / "csv" / "um-monthly-1m" / "FILUSDT-1m-2023-04.csv.gz").read_bytes())
     assert text.startswith(b"open_time,")
     binance.publish(series("um", "FILUSDT", "1m"), Month(2023, 4), text)
@@ -198,7 +200,7 @@ def golden_rows(name: str) -> list[Row]:
 
 @pytest.mark.parametrize("way", ["vision", "rest"])
 @pytest.mark.parametrize(("market", "symbol"), list(GOLDEN))
-def test_a_week_is_what_another_program_read(
+def test_a_week_equals_the_bars_that_another_program_read(
     market: str, symbol: str, way: str, binance: StandIn, tmp_path: Path
 ) -> None:
     rows = golden_rows(GOLDEN[market, symbol])
@@ -227,7 +229,7 @@ def span(rows: Sequence[Row]) -> str:
 
 
 @pytest.mark.parametrize("key", RECORDED, ids=" ".join)
-def test_a_recorded_answer_comes_out_as_it_was_sent(
+def test_a_recorded_rest_answer_is_returned_unchanged(
     key: tuple[str, str, str], binance: StandIn, tmp_path: Path
 ) -> None:
     rows = serve_recorded(binance, key)
@@ -255,7 +257,7 @@ def test_an_hour_that_was_never_traded_is_reported_as_a_gap(binance: StandIn, tm
     assert count == [(61 * 24 - lost,)]
 
 
-def test_nothing_is_before_a_contract_s_first_day_and_nothing_lacks_there(binance: StandIn, tmp_path: Path) -> None:
+def test_before_a_contract_s_first_day_there_are_no_bars_and_no_gaps(binance: StandIn, tmp_path: Path) -> None:
     rows = serve_recorded(binance, ("um", "BTCUSDT", "1d"))
     range_ = "'BTCUSDT', '1d', '2019-01-01', '2020-01-02', market := 'um'"
     with connect(binance, tmp_path) as con:
@@ -326,9 +328,7 @@ def test_no_request_for_coin_margined_bars_spans_more_than_200_days(
 
 
 @pytest.mark.parametrize(("market", "state"), [("spot", "status"), ("um", "status"), ("cm", "contractStatus")])
-def test_symbols_are_those_of_the_exchange_s_own_list(
-    market: str, state: str, binance: StandIn, tmp_path: Path
-) -> None:
+def test_symbols_equal_the_exchange_s_own_list(market: str, state: str, binance: StandIn, tmp_path: Path) -> None:
     body = (REAL / "rest" / f"{market}_exchangeInfo_00.json").read_bytes()
     route = next(route for route, name in MARKETS.items() if name == market)
     binance.files[f"{route}exchangeInfo"] = body

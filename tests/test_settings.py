@@ -68,45 +68,47 @@ def test_a_setting_comes_from_the_environment(name: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_an_argument_comes_before_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_argument_overrides_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text, _, argument, meant = VALUES[name]
     monkeypatch.setenv(f"CKVD_{name.upper()}", text)
     assert getattr(Settings.load(**{name: argument}), name) == meant
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_an_argument_of_none_is_not_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_argument_of_none_counts_as_not_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text, meant, _, _ = VALUES[name]
     monkeypatch.setenv(f"CKVD_{name.upper()}", text)
     assert getattr(Settings.load(**{name: None}), name) == meant
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
-def test_a_value_that_can_t_be_used_is_refused_by_the_setting_s_name(name: str, value: Any) -> None:
+def test_an_invalid_value_is_refused_by_the_setting_s_name(name: str, value: Any) -> None:
     with pytest.raises(SettingsError, match=f"setting {name} = ") as refused:
         Settings.load(**{name: value})
     assert (refused.value.setting, refused.value.value) == (name, value)
 
 
 @pytest.mark.parametrize(("name", "value"), [pair for pair in WRONG if isinstance(pair[1], str)])
-def test_the_environment_is_checked_likewise(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_value_in_the_environment_is_refused_by_the_setting_s_name(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(f"CKVD_{name.upper()}", value)
     with pytest.raises(SettingsError, match=f"setting {name} = "):
         Settings.load()
 
 
-def test_a_setting_that_does_not_exist_is_refused_with_those_that_do() -> None:
+def test_an_unknown_setting_is_refused_with_a_list_of_the_known_ones() -> None:
     with pytest.raises(SettingsError, match="there are only cache_dir, vision_url"):
         Settings.load(cachedir="x")
 
 
 @pytest.mark.parametrize("door", [ckvd_sql.connect, ckvd_sql.register, CryptoKlineVisionData])
-def test_every_door_refuses_a_bad_setting(door: Any) -> None:
+def test_every_entry_point_refuses_an_invalid_setting(door: Any) -> None:
     with pytest.raises(SettingsError, match="retries"):
         door(retries="many")
 
 
-def test_settings_beside_a_settings_object_are_not_dropped_in_silence(tmp_path: Path) -> None:
+def test_settings_beside_a_settings_object_are_not_silently_ignored(tmp_path: Path) -> None:
     given = Settings.load(cache_dir=tmp_path)
     try:
         client = CryptoKlineVisionData(given, offline=True)
@@ -126,12 +128,12 @@ def test_the_defaults_need_no_key_and_no_setting() -> None:
     assert settings.cache_dir == Path.home() / ".cache" / "ckvd"
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(AttributeError):
         Settings.load().retries = 5
 
 
-def test_the_clock_runs_unless_it_is_fixed() -> None:
+def test_the_clock_runs_unless_now_is_set() -> None:
     assert Settings.load(now="2024-06-01").clock() == parse_time("2024-06-01", "now")
     running = Settings.load()
     assert running.clock() <= running.clock()

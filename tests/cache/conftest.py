@@ -1,4 +1,4 @@
-"""Caches that several modules of this folder read."""
+"""Fixtures of the cache tests: day stores that are empty, filled or packed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from ckvd_sql import CryptoKlineVisionData
 from ckvd_sql.cache import directory
 from ckvd_sql.cache.store import DayStore
-from tests.support.cache_state import hosts
+from tests.support.cache_state import sandbox_settings
 from tests.support.day_files import HOURS, YEAR, read, write
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def pristine(running_exchange: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of five days of hours and two of minutes."""
+    """A cache folder with five days of hours and of minutes; tests read it, they don't change it."""
     root = tmp_path_factory.mktemp("pristine")
-    data = CryptoKlineVisionData(cache_dir=root, **hosts(running_exchange))
+    data = CryptoKlineVisionData(cache_dir=root, **sandbox_settings(running_exchange))
     data.klines("BTCUSDT", "2024-01-01", "2024-01-06", "1h")
     data.klines("BTCUSDT", "2024-01-01", "2024-01-06", "1m")
     data.klines("ETHUSDT", "2024-01-01", "2024-01-06", "1h")
@@ -31,7 +31,7 @@ def pristine(running_exchange: Sandbox, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def cache(pristine: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
+    """A copy of the pristine cache."""
     return Path(shutil.copytree(pristine, tmp_path / "cache"))
 
 
@@ -42,7 +42,7 @@ def store(tmp_path: Path) -> DayStore:
 
 @pytest.fixture
 def packed(store: DayStore, monkeypatch: pytest.MonkeyPatch) -> DayStore:
-    """A store with a year of 1h in a pack, and a look that is kept without waiting for the folder to settle."""
+    """A store with a year of 1h in a pack, and a directory listing that is stored without waiting until it is safe."""
     monkeypatch.setattr(directory, "_SETTLED", 0)
     write(store, HOURS, YEAR)
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Packs, the stored listing and the inventory, where they are damaged, foreign or refused: day files answer instead."""
+"""Packs, stored listings and inventories that are damaged, foreign or not writable: day files are read instead."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def damages() -> dict[str, Callable[[bytes], bytes]]:
 
 @pytest.mark.parametrize("damage", damages())
 @pytest.mark.parametrize("name", ["2023.pack", "days", "inventory"])
-def test_what_is_damaged_is_not_believed(packed: DayStore, name: str, damage: str) -> None:
+def test_a_damaged_derived_file_is_ignored(packed: DayStore, name: str, damage: str) -> None:
     describe_all(packed)
     path = packed.folder(HOURS) / ".packs" / name
     path.write_bytes(damages()[damage](path.read_bytes()))
@@ -50,7 +50,7 @@ def test_what_is_damaged_is_not_believed(packed: DayStore, name: str, damage: st
 
 
 @pytest.mark.parametrize("name", ["2023.pack", "days"])
-def test_another_series_files_are_not_believed(packed: DayStore, name: str) -> None:
+def test_derived_files_of_another_series_are_ignored(packed: DayStore, name: str) -> None:
     other = Series(Market.SPOT, "ETHUSDT", INTERVALS["1h"])
     write(packed, other, YEAR[1:], salt=1)
     place = packed.folder(other) / ".packs"
@@ -61,7 +61,7 @@ def test_another_series_files_are_not_believed(packed: DayStore, name: str) -> N
     )
 
 
-def test_another_year_s_pack_is_not_believed(packed: DayStore) -> None:
+def test_a_pack_of_another_year_is_ignored(packed: DayStore) -> None:
     place = packed.folder(HOURS) / ".packs"
     days = [day + timedelta(days=365) for day in YEAR]
     write(packed, HOURS, days)
@@ -69,7 +69,7 @@ def test_another_year_s_pack_is_not_believed(packed: DayStore) -> None:
     assert read(DayStore(packed.root), HOURS, days[0], days[-1]).equals(expected(HOURS, days))
 
 
-def test_a_disk_that_refuses_packs_costs_nothing_but_time(store: DayStore) -> None:
+def test_reading_works_where_packs_can_not_be_written(store: DayStore) -> None:
     write(store, HOURS, YEAR)
     (store.folder(HOURS) / ".packs").write_text("a file in the folder's place")
     for _ in range(2):
@@ -80,7 +80,7 @@ def test_a_disk_that_refuses_packs_costs_nothing_but_time(store: DayStore) -> No
         assert read(store, MINUTES, MARCH[0], MARCH[-1]).equals(expected(MINUTES, MARCH))
 
 
-def test_a_damaged_day_keeps_its_period_unpacked(store: DayStore) -> None:
+def test_a_period_with_a_damaged_day_is_not_packed(store: DayStore) -> None:
     write(store, HOURS, YEAR)
     path = store.path(HOURS, MARCH[6])
     path.write_bytes(path.read_bytes()[:-1])
@@ -90,7 +90,9 @@ def test_a_damaged_day_keeps_its_period_unpacked(store: DayStore) -> None:
     assert packs(store, HOURS) == []
 
 
-def test_verify_finds_other_values_in_a_pack_and_deletes_it(packed: DayStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_verify_deletes_a_pack_whose_values_differ_from_the_day_file(
+    packed: DayStore, caplog: pytest.LogCaptureFixture
+) -> None:
     path = packed.folder(HOURS) / ".packs" / "2023.pack"
     content = bytearray(path.read_bytes())
     value = np.float64(bars_of(HOURS, MARCH[6]).column("close")[3].as_py()).tobytes()
@@ -106,7 +108,7 @@ def test_verify_finds_other_values_in_a_pack_and_deletes_it(packed: DayStore, ca
 
 
 @pytest.mark.parametrize("name", ["days", "inventory", "2023.pack", ".2023.pack.tmp"])
-def test_a_pipe_among_the_packs_is_not_waited_for(packed: DayStore, name: str) -> None:
+def test_a_named_pipe_among_the_packs_does_not_block(packed: DayStore, name: str) -> None:
     place = packed.folder(HOURS) / ".packs"
     shutil.rmtree(place)
     place.mkdir()
@@ -116,7 +118,7 @@ def test_a_pipe_among_the_packs_is_not_waited_for(packed: DayStore, name: str) -
     assert len(describe_all(store)) == len(YEAR)
 
 
-def test_a_reader_waits_for_nobody_who_writes_packs(store: DayStore) -> None:
+def test_a_reader_does_not_wait_for_pack_write_locks(store: DayStore) -> None:
     write(store, HOURS, YEAR)
     with ExitStack() as held:
         for number in range(32):

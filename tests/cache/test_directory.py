@@ -1,4 +1,4 @@
-"""The stored directory listing: used only while the folder has not changed."""
+"""The stored directory listing of a series: used only while the folder is unchanged."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_kept_look_holds_only_until_the_folder_changes(packed: DayStore) -> None:
+def test_a_stored_listing_is_used_only_until_the_folder_changes(packed: DayStore) -> None:
     write(packed, HOURS, [date(2024, 1, 1)])
     packed.path(HOURS, YEAR[0]).unlink()
     assert DayStore(packed.root).days(HOURS) == {*YEAR[1:], date(2024, 1, 1)}
 
 
-def test_a_look_at_a_folder_that_has_just_changed_is_not_kept(store: DayStore) -> None:
+def test_the_listing_of_a_folder_that_has_just_changed_is_not_stored(store: DayStore) -> None:
     write(store, HOURS, YEAR)
     for _ in range(2):
         read(DayStore(store.root), HOURS, YEAR[0], YEAR[-1])
@@ -29,7 +29,7 @@ def test_a_look_at_a_folder_that_has_just_changed_is_not_kept(store: DayStore) -
     assert not (store.folder(HOURS) / ".packs" / "days").exists()
 
 
-def test_a_folder_merged_into_another_with_its_times_is_looked_at_again(packed: DayStore, tmp_path: Path) -> None:
+def test_a_folder_overwritten_with_preserved_timestamps_is_listed_again(packed: DayStore, tmp_path: Path) -> None:
     other = DayStore(tmp_path / "other")
     write(other, HOURS, [*YEAR, date(2024, 1, 1)], salt=1)
     subprocess.run(["cp", "-a", f"{packed.folder(HOURS)}/.", f"{other.folder(HOURS)}/"], check=True)

@@ -1,4 +1,4 @@
-"""The inventory: what day files say of themselves, in one file that follows them."""
+"""The inventory: the metadata of all day files of a series in one file, updated as they change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ckvd_sql.cache.store import DayStore
 from tests.support.day_files import HOURS, YEAR, bars_of, describe_all
 
 
-def test_the_inventory_is_kept_and_follows_the_files(packed: DayStore) -> None:
+def test_the_inventory_is_stored_and_follows_the_day_files(packed: DayStore) -> None:
     rows = {day: bars_of(HOURS, day).num_rows for day in YEAR}
     assert describe_all(packed) == sorted(rows.items())
     assert (packed.folder(HOURS) / ".packs" / "inventory").is_file()
@@ -26,7 +26,7 @@ def test_the_inventory_is_kept_and_follows_the_files(packed: DayStore) -> None:
     assert found == [("vision", "ab" * 32, "verified")]
 
 
-def test_the_inventory_says_what_each_file_says(packed: DayStore) -> None:
+def test_the_inventory_equals_the_metadata_of_the_day_files(packed: DayStore) -> None:
     describe_all(packed)
     with ckvd_sql.connect(cache_dir=packed.root, offline=True) as con:
         found = con.execute(
@@ -50,12 +50,12 @@ def test_the_inventory_says_what_each_file_says(packed: DayStore) -> None:
 def test_one_day_of_a_cache_is_described_without_opening_the_others(packed: DayStore) -> None:
     shutil.rmtree(packed.folder(HOURS) / ".packs")
     for day in YEAR[1:]:
-        packed.path(HOURS, day).write_bytes(b"")  # would be warned of
+        packed.path(HOURS, day).write_bytes(b"")  # opening it would log a warning
     with ckvd_sql.connect(cache_dir=packed.root, offline=True) as con:
         assert con.execute(f"SELECT rows FROM ckvd_cache_days WHERE date = DATE '{YEAR[0]}'").fetchall() == [(24,)]
 
 
-def test_threads_that_ask_for_the_inventory_at_once_agree(packed: DayStore) -> None:
+def test_concurrent_threads_read_the_same_inventory(packed: DayStore) -> None:
     (packed.folder(HOURS) / ".packs" / "inventory").unlink(missing_ok=True)
     snapshot = DayStore(packed.root).snapshot(HOURS)
     with ThreadPoolExecutor(4) as pool:
@@ -64,7 +64,7 @@ def test_threads_that_ask_for_the_inventory_at_once_agree(packed: DayStore) -> N
     assert describe_all(DayStore(packed.root)) == [(day, bars_of(HOURS, day).num_rows) for day in YEAR]
 
 
-def test_a_moved_folder_s_inventory_is_not_another_series(packed: DayStore) -> None:
+def test_the_inventory_of_a_renamed_folder_is_ignored(packed: DayStore) -> None:
     describe_all(packed)
     packed.folder(HOURS).rename(packed.folder(HOURS).with_name("2h"))
     assert describe_all(packed) == []

@@ -1,4 +1,4 @@
-"""Mapped day files that are replaced or deleted while somebody reads them."""
+"""Memory-mapped day files that are replaced or deleted while a query reads them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pyarrow as pa
 from ckvd_sql import CryptoKlineVisionData
 from ckvd_sql.market.bars import BAR_SCHEMA
 from ckvd_sql.market.series import days_between
-from tests.support.cache_state import FIRST, LAST, MINUTES, hosts, whole_day
-from tests.support.processes import run
+from tests.support.cache_state import FIRST, LAST, MINUTES, expected_day, sandbox_settings
+from tests.support.processes import run_program
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ckvd_sql.sandbox import Sandbox
 
-#: Reads two months of mapped minutes over and over while a neighbour replaces, sets aside and deletes their files.
+#: Reads mapped minutes repeatedly while another thread replaces, sets aside and deletes their files.
 DISTURBED = """
 import json, os, sys, threading
 given = json.loads(sys.argv[1])
@@ -42,30 +42,30 @@ def disturb():
                 pass
         done.wait(0.01)
 con = ckvd_sql.connect(cache_dir=given["cache"], **given["settings"])
-neighbour = threading.Thread(target=disturb)
-neighbour.start()
+disturber = threading.Thread(target=disturb)
+disturber.start()
 counts = []
 for _ in range(given["times"]):
     reader = con.sql("SELECT * FROM " + given["call"]).to_arrow_reader(2048)
     counts.append(sum(batch.num_rows for batch in reader))
 done.set()
-neighbour.join()
+disturber.join()
 print(json.dumps(counts))
 """
 
 
-class TestAMappedFile:
-    def test_that_is_replaced_or_deleted_while_a_query_reads_it_does_not_end_the_process(
-        self, exchange: Sandbox, tmp_path: Path
-    ) -> None:
+class TestMappedDayFile:
+    def test_may_be_replaced_or_deleted_while_a_query_reads_it(self, exchange: Sandbox, tmp_path: Path) -> None:
         call = "ckvd_klines('BTCUSDT', '1m', '2024-01-01', '2024-02-01')"
-        CryptoKlineVisionData(cache_dir=tmp_path, **hosts(exchange)).klines("BTCUSDT", "2024-01-01", "2024-02-01", "1m")
-        given = {"settings": hosts(exchange), "cache": str(tmp_path), "call": call, "times": 4}
-        assert run(DISTURBED, given) == [31 * 1440] * 4
+        CryptoKlineVisionData(cache_dir=tmp_path, **sandbox_settings(exchange)).klines(
+            "BTCUSDT", "2024-01-01", "2024-02-01", "1m"
+        )
+        given = {"settings": sandbox_settings(exchange), "cache": str(tmp_path), "call": call, "times": 4}
+        assert run_program(DISTURBED, given) == [31 * 1440] * 4
 
-    def test_keeps_its_rows_for_those_who_hold_them(self, exchange: Sandbox, cache: Path) -> None:
-        data = CryptoKlineVisionData(cache_dir=cache, **hosts(exchange))
+    def test_keeps_its_rows_after_the_file_is_deleted(self, exchange: Sandbox, cache: Path) -> None:
+        data = CryptoKlineVisionData(cache_dir=cache, **sandbox_settings(exchange))
         table = data.klines("BTCUSDT", "2024-01-01", "2024-01-06", "1m")
         shutil.rmtree(cache)
-        days = [whole_day(MINUTES, day) for day in days_between(FIRST, LAST)]
+        days = [expected_day(MINUTES, day) for day in days_between(FIRST, LAST)]
         assert table.select(BAR_SCHEMA.names).equals(pa.Table.from_batches(days))

@@ -1,4 +1,4 @@
-"""Packs: a year or a month of day files in one file that reads as they do."""
+"""Packs: one file that holds a year or a month of days, and reads the same as their day files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     ("series", "days", "names"),
     [(HOURS, YEAR, ["2023.pack"]), (MINUTES, MARCH, ["2023-03.pack"]), (SECONDS, MARCH[:2], [])],
 )
-def test_what_was_read_once_is_packed_by_year_or_month_and_reads_the_same(
+def test_days_that_were_read_are_packed_by_year_or_month_and_read_the_same(
     store: DayStore, series: Series, days: list[date], names: list[str]
 ) -> None:
     write(store, series, days)
@@ -64,7 +64,7 @@ def test_a_small_part_of_a_period_makes_no_pack(store: DayStore) -> None:
     assert packs(store, HOURS) == []
 
 
-def test_a_day_that_comes_later_is_read_beside_the_pack(store: DayStore) -> None:
+def test_a_day_written_after_the_pack_is_read_from_its_day_file(store: DayStore) -> None:
     write(store, HOURS, YEAR[:200])
     read(store, HOURS, YEAR[0], YEAR[199])
     before = (store.folder(HOURS) / ".packs" / "2023.pack").read_bytes()
@@ -74,7 +74,7 @@ def test_a_day_that_comes_later_is_read_beside_the_pack(store: DayStore) -> None
 
 
 @pytest.mark.parametrize("others", [YEAR[200:205], YEAR[95:100]])
-def test_one_day_beside_the_pack_is_read_from_its_file(store: DayStore, others: list[date]) -> None:
+def test_single_days_outside_the_pack_are_read_from_their_day_files(store: DayStore, others: list[date]) -> None:
     write(store, HOURS, YEAR[100:200])
     read(store, HOURS, YEAR[100], YEAR[199])
     write(store, HOURS, others)
@@ -87,7 +87,7 @@ def test_one_day_beside_the_pack_is_read_from_its_file(store: DayStore, others: 
     assert snapshot.stretch(others[0], others[-1])[0].num_rows == expected(HOURS, others).num_rows
 
 
-def test_a_day_cut_by_a_filter_is_there_beside_the_pack(store: DayStore) -> None:
+def test_a_day_that_a_filter_cuts_is_read_in_addition_to_the_pack(store: DayStore) -> None:
     write(store, HOURS, YEAR[:200])
     read(store, HOURS, YEAR[0], YEAR[199])
     write(store, HOURS, YEAR[200:205])
@@ -98,7 +98,7 @@ def test_a_day_cut_by_a_filter_is_there_beside_the_pack(store: DayStore) -> None
     assert found == [(91,)]
 
 
-def test_many_days_that_come_later_make_a_new_pack(store: DayStore) -> None:
+def test_many_days_written_after_the_pack_make_a_new_pack(store: DayStore) -> None:
     write(store, HOURS, YEAR[100:200])
     read(store, HOURS, YEAR[100], YEAR[199])
     write(store, HOURS, YEAR[:60] + YEAR[250:])
@@ -109,7 +109,7 @@ def test_many_days_that_come_later_make_a_new_pack(store: DayStore) -> None:
     assert pack.num_rows == expected(HOURS, days).num_rows
 
 
-def test_a_day_that_is_replaced_is_read_as_it_is_now(packed: DayStore) -> None:
+def test_a_replaced_day_is_read_with_its_new_bars(packed: DayStore) -> None:
     other = DayStore(packed.root)
     read(packed, HOURS, YEAR[0], YEAR[-1])
     write(other, HOURS, [MARCH[6]], salt=1)
@@ -118,7 +118,7 @@ def test_a_day_that_is_replaced_is_read_as_it_is_now(packed: DayStore) -> None:
         assert read(store, HOURS, YEAR[0], YEAR[-1]).equals(right)
 
 
-def test_a_day_that_is_deleted_is_gone(packed: DayStore) -> None:
+def test_a_deleted_day_is_not_read_from_the_pack(packed: DayStore) -> None:
     packed.path(HOURS, MARCH[6]).unlink()
     right = expected(HOURS, [day for day in YEAR if day != MARCH[6]])
     for store in (packed, DayStore(packed.root)):
@@ -161,9 +161,9 @@ def test_sql_reads_the_same_from_packs_and_from_day_files(packed: DayStore) -> N
     with duckdb.connect() as con:
         con.execute("SET TimeZone = 'UTC'")
         days = [bars_of(HOURS, day) for day in YEAR]
-        words = {"symbol": "BTCUSDT", "source": "cache"}
+        constants = {"symbol": "BTCUSDT", "source": "cache"}
         table = pa.Table.from_batches(days)
-        for name, value in words.items():
+        for name, value in constants.items():
             table = table.append_column(name, pa.repeat(value, table.num_rows))
         con.register("bars", table.select(["symbol", *BAR_SCHEMA.names, "source"]))
         for query, found in zip(asked, from_packs, strict=True):

@@ -1,4 +1,4 @@
-"""The clock of the command-line tests, and a shell."""
+"""Fixtures of the command-line tests: the time of the sandbox, and a shell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ckvd cache`: what is cached, its verification and its refresh."""
+"""`ckvd cache`: the list of cached series, `verify` and `refresh`."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def test_cache_shows_each_series_and_the_total(shell: Shell) -> None:
     assert f"2 series, 3 days, {human_size(size)} in {shell.cache}" in shown
 
 
-def test_a_cache_folder_can_be_named(shell: Shell) -> None:
+def test_the_cache_folder_can_be_an_option(shell: Shell) -> None:
     shell.out("fetch", "BTCUSDT", "--start", "2024-06-12", "--end", "2024-06-13", "--cache-dir", "other")
     assert shell.cached() == []
     assert "1 series" in shell.out("cache", "--cache-dir", "other")
 
 
-def test_sizes_are_told_in_units() -> None:
+def test_sizes_are_printed_with_units() -> None:
     assert [human_size(size) for size in (0, 1023, 1024, 5 << 20)] == ["0 B", "1023 B", "1.0 KiB", "5.0 MiB"]
 
 
-def test_cache_verify_finds_a_damaged_value_and_refresh_mends_it(shell: Shell) -> None:
+def test_cache_verify_finds_a_damaged_value_and_cache_refresh_repairs_it(shell: Shell) -> None:
     shell.run("fetch", "BTCUSDT", "--start", "2024-06-01", "--end", "2024-06-04")
     assert "3 days read, 0 not as they should be" in shell.out("cache", "verify")
     file = shell.cached()[1]

@@ -1,4 +1,4 @@
-"""Errors and warnings of the command line: one line each, and the exit status."""
+"""Errors and warnings of the command line: one line each on stderr, and the exit status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "sentence"),
+    ("arguments", "status", "sentence"),
     [
         (["sql", "FROM ckvd_klines('btc', '1h', '2024-06-01')"], 1, "Error: InvalidSymbolError: symbol 'btc'"),
         (["sql", "FROM ckvd_klines('NOPEUSDT', '1h', '2024-06-01')"], 1, "Error: InvalidSymbolError: symbol 'NOPE"),
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
         (["sandbox", "--replay", "."], 1, "Error: the sandbox can't start: "),
     ],
 )
-def test_an_error_is_one_plain_line(shell: Shell, words: Sequence[str], status: int, sentence: str) -> None:
-    said = shell.error(*words, status=status)
-    assert said.startswith(sentence)
-    assert said.count("\n") == 1
+def test_an_error_is_one_line_on_stderr(shell: Shell, arguments: Sequence[str], status: int, sentence: str) -> None:
+    errors = shell.error(*arguments, status=status)
+    assert errors.startswith(sentence)
+    assert errors.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["fetch", "BTCUSDT"],
         ["fetch", "--start", "2024-01-01"],
@@ -43,23 +43,23 @@ def test_an_error_is_one_plain_line(shell: Shell, words: Sequence[str], status: 
         ["nonsense"],
     ],
 )
-def test_bad_usage_is_status_2(shell: Shell, words: Sequence[str]) -> None:
-    assert "Usage: ckvd" in shell.error(*words, status=2)
+def test_bad_usage_exits_with_status_2(shell: Shell, arguments: Sequence[str]) -> None:
+    assert "Usage: ckvd" in shell.error(*arguments, status=2)
 
 
-def test_an_error_of_a_process_is_no_traceback(shell: Shell) -> None:
+def test_a_process_prints_an_error_without_a_traceback(shell: Shell) -> None:
     with shell.start("sql", "FROM ckvd_klines('btc', '1h', '2024-06-01')") as process:
-        out, said = process.communicate(timeout=PATIENCE)
+        out, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (1, b"")
-    assert said.startswith(b"Error: InvalidSymbolError: ")
-    assert said.count(b"\n") == 1
+    assert errors.startswith(b"Error: InvalidSymbolError: ")
+    assert errors.count(b"\n") == 1
 
 
-def test_an_error_of_duckdb_keeps_its_own_words(shell: Shell) -> None:
+def test_an_error_of_duckdb_is_printed_unchanged(shell: Shell) -> None:
     assert shell.error("sql", "SELEC 1").startswith('Error: Parser Error: syntax error at or near "SELEC"')
 
 
-def test_a_bad_setting_is_said(shell: Shell) -> None:
+def test_a_bad_setting_is_an_error(shell: Shell) -> None:
     assert shell.error("plan", "BTCUSDT", "--start", "2024-06-01", CKVD_TIMEOUT="x").startswith(
         "Error: SettingsError: "
     )
@@ -70,6 +70,6 @@ def test_a_warning_is_one_line_on_stderr(shell: Shell) -> None:
     shell.cached()[0].write_bytes(b"torn")
     done = shell.run("sql", "SELECT count(*) AS n FROM ckvd_klines('BTCUSDT', '1h', '2024-06-12', '2024-06-13')")
     assert done.returncode == 0
-    said = done.stderr.decode().splitlines()
-    assert len(said) == 1
-    assert said[0].startswith("warning: day file ")
+    errors = done.stderr.decode().splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith("warning: day file ")

@@ -1,4 +1,4 @@
-"""`ckvd` itself: its help, its version, `ckvd sandbox` and `ckvd demo`."""
+"""The help and version of `ckvd`, and the commands `ckvd sandbox` and `ckvd demo`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_sandbox_prints_what_to_paste_and_serves_until_ctrl_c(shell: Shell) 
         assert process.stderr.read() == b""
 
 
-def test_the_demo_goes_through_archive_rest_and_cache(shell: Shell) -> None:
+def test_the_demo_uses_archive_rest_and_cache(shell: Shell) -> None:
     shown = shell.out("demo")
     before, first, after, again = (shown.index(text) for text in ("before:", "bars in", "after:", "again:"))
     assert "vision" in shown[before:first]
@@ -40,7 +40,7 @@ def test_the_demo_goes_through_archive_rest_and_cache(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself_with_an_example(shell: Shell, command: str) -> None:
+def test_the_help_of_every_command_has_an_example(shell: Shell, command: str) -> None:
     shown = shell.out(command, "-h")
     assert shown.startswith(f"Usage: ckvd {command}")
     assert f"\n    ckvd {command}" in shown

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ckvd_sql.sandbox import Sandbox
 
 
-def test_plan_groups_days_of_one_source_and_asks_nobody(shell: Shell, exchange: Sandbox) -> None:
+def test_plan_groups_days_of_one_source_and_sends_no_request(shell: Shell, exchange: Sandbox) -> None:
     shell.out("fetch", "BTCUSDT", "--start", "2024-06-12", "--end", "2024-06-14")
     exchange.forget()
     shown = shell.out("plan", "BTCUSDT", "--start", "2024-06-10")
@@ -27,11 +27,11 @@ def test_plan_groups_days_of_one_source_and_asks_nobody(shell: Shell, exchange: 
 
 
 def test_plan_lists_every_day_as_text_csv_and_json(shell: Shell) -> None:
-    words = ("plan", "BTCUSDT", "--start", "2024-06-14")
+    arguments = ("plan", "BTCUSDT", "--start", "2024-06-14")
     expected = [["BTCUSDT", "2024-06-14", "vision"], ["BTCUSDT", "2024-06-15", "rest"]]
-    assert rows_of(shell.out(*words, "--days")) == expected
-    assert [list(row) for row in csv.reader(io.StringIO(shell.out(*words, "-f", "csv")))][1:] == expected
-    assert [list(row.values()) for row in json.loads(shell.out(*words, "-f", "json"))] == expected
+    assert rows_of(shell.out(*arguments, "--days")) == expected
+    assert [list(row) for row in csv.reader(io.StringIO(shell.out(*arguments, "-f", "csv")))][1:] == expected
+    assert [list(row.values()) for row in json.loads(shell.out(*arguments, "-f", "json"))] == expected
 
 
 def test_a_range_in_the_future_has_no_days(shell: Shell) -> None:

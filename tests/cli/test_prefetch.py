@@ -1,4 +1,4 @@
-"""`ckvd sql`: which days are fetched before a statement runs."""
+"""`ckvd sql`: which days are fetched before a statement runs, and the progress of that."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ BTC = (("BTCUSDT",), "1h", "spot")
         ("FROM ckvd_klines('BTCUSDT', '1h', ", []),
     ],
 )
-def test_a_statement_is_fetched_for_where_it_plainly_reads_every_day(
+def test_only_calls_that_read_every_day_are_fetched_in_advance(
     statement: str, expected: list[tuple[tuple[str, ...], str, str]]
 ) -> None:
     assert found(statement) == expected
 
 
-def test_what_a_statement_lacks_is_fetched_before_it_runs(shell: Shell) -> None:
+def test_missing_days_of_a_statement_are_fetched_before_it_runs(shell: Shell) -> None:
     sources = f"SELECT DISTINCT b.source FROM (SELECT source FROM {WEEK}) b ORDER BY ALL"
     assert shell.out("sql", f"SELECT count(*) AS n FROM {WEEK}; {sources}", "-f", "csv") == "source\ncache\nrest\n"
 
@@ -62,7 +62,7 @@ def test_a_limit_fetches_only_what_it_needs(shell: Shell) -> None:
     assert len(shell.cached()) < 200
 
 
-def test_a_terminal_sees_progress_and_a_pipe_does_not(shell: Shell) -> None:
+def test_progress_is_shown_on_a_terminal_but_not_in_a_pipe(shell: Shell) -> None:
     status, shown = on_terminal(shell, "sql", f"SELECT count(*) AS n FROM {WEEK}")
     assert status == 0
     assert "BTCUSDT" in shown

@@ -111,17 +111,17 @@ def warm(running_exchange: Sandbox) -> Iterator[DuckDBPyConnection]:
         yield con
 
 
-class TestAFilter:
+class TestFilters:
     @thorough(4 * EXAMPLES)
     @given(predicate=predicates)
-    def test_gives_the_rows_that_duckdb_gives_of_the_whole(self, warm: DuckDBPyConnection, predicate: str) -> None:
+    def test_return_the_rows_that_duckdb_returns_from_a_table(self, warm: DuckDBPyConnection, predicate: str) -> None:
         TRIED["queries"] += 1
         found = warm.sql(f"SELECT {COLUMNS}, source FROM {CALL} WHERE {predicate}").fetchall()
         assert found == warm.sql(f"SELECT {COLUMNS}, source FROM whole WHERE {predicate}").fetchall()
 
     @thorough(2 * EXAMPLES)
     @given(predicate=predicates, columns=st.sampled_from(["count(*)", "max(close), count(*)", "DISTINCT symbol"]))
-    def test_on_columns_that_are_not_selected_gives_the_same(
+    def test_on_columns_that_are_not_selected_return_the_same_rows(
         self, warm: DuckDBPyConnection, predicate: str, columns: str
     ) -> None:
         found = warm.sql(f"SELECT {columns} FROM {CALL} WHERE {predicate} ORDER BY ALL").fetchall()
@@ -129,7 +129,7 @@ class TestAFilter:
 
     @thorough(EXAMPLES)
     @given(predicate=predicates, column=st.sampled_from(["open_time", "close", "trades"]), few=st.integers(0, 9))
-    def test_that_duckdb_makes_itself_for_the_first_rows_or_a_join_gives_the_same(
+    def test_that_duckdb_derives_from_top_n_or_a_join_return_the_same_rows(
         self, warm: DuckDBPyConnection, predicate: str, column: str, few: int
     ) -> None:
         first = "SELECT symbol, open_time FROM {} WHERE {} ORDER BY {} DESC, open_time, symbol LIMIT {}"
@@ -143,7 +143,7 @@ class TestAFilter:
 
     @thorough(max(EXAMPLES // 2, 5))
     @given(predicate=predicates)
-    def test_on_a_cold_cache_gives_the_same_and_spoils_nothing(
+    def test_on_a_cold_cache_return_the_same_rows_and_cache_whole_days(
         self, exchange: Sandbox, warm: DuckDBPyConnection, predicate: str
     ) -> None:
         kept = predicate.replace("source", "symbol")  # a cold answer has other sources

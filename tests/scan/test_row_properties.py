@@ -83,10 +83,10 @@ def prepare(
         exchange.add(Fault(path=r"/v[13]/klines", kind=calendar["rest"], times=1))
 
 
-class TestTheRowsThroughSql:
+class TestRows:
     @thorough(EXAMPLES)
     @given(place=st.sampled_from(PLACES), data=st.data())
-    def test_are_the_closed_bars_of_the_range_once_each_in_order_whatever_the_calendar_and_the_order_of_queries(
+    def test_are_the_closed_bars_of_the_range_once_each_in_order(
         self, exchange: Sandbox, place: Place, data: st.DataObject
     ) -> None:
         calendar = data.draw(calendars(place))
@@ -99,7 +99,9 @@ class TestTheRowsThroughSql:
 
     @thorough(EXAMPLES)
     @given(place=st.sampled_from(PLACES), data=st.data())
-    def test_are_the_same_warm_as_cold(self, exchange: Sandbox, place: Place, data: st.DataObject) -> None:
+    def test_are_the_same_from_a_warm_and_a_cold_cache(
+        self, exchange: Sandbox, place: Place, data: st.DataObject
+    ) -> None:
         calendar = data.draw(calendars(place))
         start, end = data.draw(ranges(place))
         end = min(end, parse_time("2024-06-01" if place.series.interval.coarse else "2024-06-15", "end"))
@@ -116,7 +118,9 @@ class TestTheRowsThroughSql:
 
     @thorough(EXAMPLES)
     @given(data=st.data())
-    def test_of_several_symbols_are_each_symbols_rows(self, exchange: Sandbox, data: st.DataObject) -> None:
+    def test_of_several_symbols_are_the_rows_of_each_symbol_in_turn(
+        self, exchange: Sandbox, data: st.DataObject
+    ) -> None:
         symbols = data.draw(st.lists(st.sampled_from(["BTCUSDT", "ETHUSDT", "SOLUSDT"]), min_size=1, max_size=4))
         place = PLACES[0]
         start, end = data.draw(ranges(place))
@@ -140,7 +144,7 @@ def read_unsorted(con: DuckDBPyConnection, call: str) -> list[Bar]:
     return sorted_
 
 
-def test_the_places_have_something_in_them() -> None:
+def test_the_series_ranges_contain_the_intended_bars() -> None:
     for place in PLACES:
         assert truth(place)
     assert len(truth(PLACES[2])) == 16 * 24 - 1

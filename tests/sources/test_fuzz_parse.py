@@ -1,4 +1,7 @@
-"""Whatever arrives as CSV, zip or JSON: it is read as bars, or refused by a `CkvdError`."""
+"""Random CSV, zips and JSON: each is read as valid bars, or refused with a `CkvdError`.
+
+`CKVD_EXAMPLES` sets how many inputs each test tries.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,9 @@ from tests.support.bars import csv_text, zipped
 from tests.support.examples import TRIED
 from tests.support.fuzz import (
     CSV,
+    DATE,
     JSON,
     MEMBER,
-    ON,
     SCALARS,
     SERIES,
     START,
@@ -30,7 +33,7 @@ from tests.support.fuzz import (
     ZIP,
     edited,
     fuzz,
-    rows_with_strange_cells,
+    rows_with_invalid_cells,
 )
 
 if TYPE_CHECKING:
@@ -39,8 +42,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def assert_sound(bars: pa.RecordBatch) -> None:
-    """What comes out of a parser is bars: sorted, each once, every value there and finite."""
+def assert_valid(bars: pa.RecordBatch) -> None:
+    """The bars are sorted and distinct, and no value is missing or infinite."""
     assert bars.schema.equals(BAR_SCHEMA)
     times = opens(bars)
     assert (times[1:] > times[:-1]).all()
@@ -50,7 +53,7 @@ def assert_sound(bars: pa.RecordBatch) -> None:
         assert all(value - value == 0 for value in row.values() if isinstance(value, float))
 
 
-def read_zip(data: bytes, period: date | Month = ON) -> None:
+def read_zip(data: bytes, period: date | Month = DATE) -> None:
     TRIED["bad inputs"] += 1
     try:
         days = read_archive(data, SERIES, period, URL)
@@ -59,7 +62,7 @@ def read_zip(data: bytes, period: date | Month = ON) -> None:
     for day, bars in days.items():
         assert day == period or (isinstance(period, Month) and Month.of(day) == period)
         assert bars.num_rows
-        assert_sound(bars)
+        assert_valid(bars)
 
 
 def read_json(body: bytes) -> None:
@@ -69,13 +72,13 @@ def read_json(body: bytes) -> None:
             bars = read(body, URL)
         except CkvdError:
             continue
-        assert_sound(bars)
+        assert_valid(bars)
 
 
 class TestArchives:
     @fuzz
     @given(st.text(max_size=400).map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary(max_size=400))
-    def test_any_text_in_a_sound_zip(self, text: bytes) -> None:
+    def test_any_text_in_a_valid_zip(self, text: bytes) -> None:
         read_zip(zipped(MEMBER, text))
 
     @fuzz
@@ -84,8 +87,8 @@ class TestArchives:
         read_zip(zipped(MEMBER, text))
 
     @fuzz
-    @given(rows_with_strange_cells(), st.booleans(), st.sampled_from(["\n", "\r\n", "\r", "\n\n"]))
-    def test_rows_with_strange_cells(self, rows: list[list[Any]], header: bool, line_end: str) -> None:
+    @given(rows_with_invalid_cells(), st.booleans(), st.sampled_from(["\n", "\r\n", "\r", "\n\n"]))
+    def test_rows_with_invalid_cells(self, rows: list[list[Any]], header: bool, line_end: str) -> None:
         text = csv_text(rows, header=header).decode(errors="surrogatepass").replace("\n", line_end)
         read_zip(zipped(MEMBER, text.encode("utf-8", "surrogatepass")))
 
@@ -130,11 +133,11 @@ class TestRestAnswers:
         read_json(body)
 
     @fuzz
-    @given(rows_with_strange_cells())
-    def test_rows_with_strange_cells(self, rows: list[list[Any]]) -> None:
+    @given(rows_with_invalid_cells())
+    def test_rows_with_invalid_cells(self, rows: list[list[Any]]) -> None:
         read_json(json.dumps(rows).encode())
 
     @pytest.mark.parametrize("depth", [100, 100_000])
-    def test_json_nested_without_end(self, depth: int) -> None:
+    def test_deeply_nested_json(self, depth: int) -> None:
         read_json(b"[" * depth)
         read_json(b'{"a":' * depth + b"1" + b"}" * depth)

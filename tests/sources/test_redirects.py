@@ -1,4 +1,4 @@
-"""Redirects are followed within a host only."""
+"""Redirects are followed within one host only."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def elsewhere() -> Iterator[Sandbox]:
-    """Another host: the same exchange on another port, called by other names of this machine."""
+def other_host() -> Iterator[Sandbox]:
+    """Another host: a second sandbox on another port, reached by other names of loopback."""
     with Sandbox(now="2024-06-15T12:00:30") as other:
         yield other
 
 
-PLACES = {
+LOCATIONS = {
     "another name": "http://localhost:{port}{path}",
     "another address": "http://127.0.0.2:{port}{path}",
     "another port": "http://127.0.0.1:{port}{path}",
@@ -41,35 +41,35 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("location", LOCATIONS)
 @pytest.mark.parametrize("part", [rf"{ARCHIVE}$", rf"{ARCHIVE}\.CHECKSUM$", REST], ids=["zip", "checksum", "REST"])
-def test_a_redirect_to_another_host_is_refused_and_that_host_is_never_asked(
-    exchange: Sandbox, elsewhere: Sandbox, tmp_path: Path, place: str, part: str
+def test_a_redirect_to_another_host_is_refused_and_that_host_gets_no_request(
+    exchange: Sandbox, other_host: Sandbox, tmp_path: Path, location: str, part: str
 ) -> None:
-    elsewhere.forget()
-    port = elsewhere.url.rpartition(":")[2]
+    other_host.forget()
+    port = other_host.url.rpartition(":")[2]
     ending = ".CHECKSUM" if "CHECKSUM" in part else ""
     path = f"{ZIP}{ending}" if part != REST else "/api/v3/klines?symbol=BTCUSDT&interval=1h"
-    exchange.add(Fault(part, "redirect", location=PLACES[place].format(port=port, path=path)))
+    exchange.add(Fault(part, "redirect", location=LOCATIONS[location].format(port=port, path=path)))
     if part == REST:
         exchange.add(Fault(ARCHIVE, "status", status=404))
         with pytest.raises(ProviderUnavailableError):
             client_for(exchange, tmp_path / "cache").klines("BTCUSDT", *DAY)
     else:
         found = client_for(exchange, tmp_path / "cache").klines("BTCUSDT", *DAY)
-        assert elsewhere.requests == ()
+        assert other_host.requests == ()
         assert (found.num_rows, set(found.column("source").to_pylist())) == (24, {"rest"})
-    assert elsewhere.requests == ()
+    assert other_host.requests == ()
 
 
-def test_the_old_header_that_also_redirects_does_not_lead_elsewhere_either(
-    exchange: Sandbox, elsewhere: Sandbox, tmp_path: Path
+def test_a_redirect_by_the_obsolete_uri_header_is_refused_too(
+    exchange: Sandbox, other_host: Sandbox, tmp_path: Path
 ) -> None:
-    elsewhere.forget()
-    place = PLACES["another name"].format(port=elsewhere.url.rpartition(":")[2], path=ZIP)
-    exchange.add(Fault(rf"{ARCHIVE}$", "redirect", location="", headers={"URI": place}))
+    other_host.forget()
+    location = LOCATIONS["another name"].format(port=other_host.url.rpartition(":")[2], path=ZIP)
+    exchange.add(Fault(rf"{ARCHIVE}$", "redirect", location="", headers={"URI": location}))
     client_for(exchange, tmp_path / "cache").klines("BTCUSDT", *DAY)
-    assert elsewhere.requests == ()
+    assert other_host.requests == ()
 
 
 def test_a_redirect_within_the_archives_host_is_followed(exchange: Sandbox, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Damage to files, and whether reading finds it."""
+"""Damage to day files, and whether reading detects it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ckvd_sql import CacheError
-from tests.support.cache_state import HOURS, ON
+from tests.support.cache_state import DATE, HOURS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,32 +15,35 @@ if TYPE_CHECKING:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Put a new file in the place of another; whoever has mapped the old one keeps it."""
+    """Replace a file by a new one; the old content stays intact for readers that have mapped it."""
     other = path.with_name("other")
     other.write_bytes(content)
     other.replace(path)
 
 
-def is_refused(look: Callable[..., Any]) -> bool:
+def is_refused(read: Callable[..., Any]) -> bool:
+    """Whether reading the day is a `CacheError`."""
     try:
-        look(HOURS, ON)
+        read(HOURS, DATE)
     except CacheError:
         return True
     return False
 
 
-def flips_taken(look: Callable[..., Any], path: Path, places: list[int], *, first: int = 0) -> list[tuple[int, int]]:
-    """The places whose bit can be flipped without `look` refusing the file, and which bit: another at each place.
+def undetected_flips(
+    read: Callable[..., Any], path: Path, places: list[int], *, first: int = 0
+) -> list[tuple[int, int]]:
+    """Flip one bit at each place in turn; the places and bits at which `read` accepts the file.
 
-    The file is itself again afterwards.
+    Which bit is flipped changes from place to place, beginning with `first`. The file is restored afterwards.
     """
-    original, taken = path.read_bytes(), []
+    original, undetected = path.read_bytes(), []
     with path.open("r+b", buffering=0) as file:
         for at in places:
             bit = (first + at) % 8
             os.pwrite(file.fileno(), bytes([original[at] ^ (1 << bit)]), at)
             with contextlib.suppress(CacheError):
-                look(ON)
-                taken.append((at, bit))
+                read(DATE)
+                undetected.append((at, bit))
             os.pwrite(file.fileno(), original[at : at + 1], at)
-    return taken
+    return undetected

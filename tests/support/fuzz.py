@@ -1,4 +1,4 @@
-"""Inputs for fuzz tests: anything that JSON can hold, and a sound day's rows, zip and bytes, changed at random."""
+"""Inputs for fuzz tests: any JSON value, and a valid day as rows, CSV, JSON and zip, with random changes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ fuzz = thorough(EXAMPLES)
 
 
 SERIES = Series(Market.SPOT, "BTCUSDT", INTERVALS["1h"])
-ON = date(2024, 1, 2)
-START = day_start(ON)
+DATE = date(2024, 1, 2)
+START = day_start(DATE)
 NOW = parse_time("2024-06-15T12:00:30", "now")
 URL = "http://127.0.0.1/fuzzed"
 ROWS = [list(row) for row in market_bars(SERIES, START, START + DAY, NOW)]
 CSV = csv_text(ROWS)
 JSON = json.dumps(ROWS).encode()
-MEMBER = f"{SERIES.archive_stem(ON)}.csv"
+MEMBER = f"{SERIES.archive_stem(DATE)}.csv"
 ZIP = zipped(MEMBER, CSV)
 
 
-#: Cells that parsers trip over.
+#: Cells that a parser may misread.
 CELLS = st.one_of(
     st.sampled_from(
         [
@@ -70,7 +70,7 @@ SCALARS = st.one_of(
     st.dates().map(str),
 )
 
-#: Anything that JSON can hold.
+#: Any JSON value.
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -80,7 +80,7 @@ VALUES = st.recursive(
 
 @st.composite
 def edited(draw: st.DrawFn, original: bytes) -> bytes:
-    """The bytes with some changed, cut out, doubled or put in."""
+    """The bytes with some changed, deleted, duplicated or inserted."""
     data = bytearray(original)
     for _ in range(draw(st.integers(1, 5))):
         at = draw(st.integers(0, max(len(data) - 1, 0)))
@@ -102,8 +102,8 @@ def edited(draw: st.DrawFn, original: bytes) -> bytes:
 
 
 @st.composite
-def rows_with_strange_cells(draw: st.DrawFn) -> list[list[Any]]:
-    """A day's rows, some cells replaced, some rows swapped, doubled, cut short or lengthened."""
+def rows_with_invalid_cells(draw: st.DrawFn) -> list[list[Any]]:
+    """A day's rows with some cells replaced, and some rows reversed, duplicated, truncated or extended."""
     rows = [list(row) for row in ROWS[: draw(st.integers(1, 6))]]
     for _ in range(draw(st.integers(0, 4))):
         row = rows[draw(st.integers(0, len(rows) - 1))]

@@ -1,4 +1,4 @@
-"""Fetches that are killed at random moments, and what they leave in the cache."""
+"""Fetches that are killed at random moments, and the state of the cache after each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import ckvd_sql
 from ckvd_sql.market.series import INTERVALS, Market, Series
 from tests.support.bars import read
-from tests.support.cache_state import hosts, leftovers, wrong_days
+from tests.support.cache_state import leftovers, sandbox_settings, wrong_days
 from tests.support.processes import PATIENCE
 
 if TYPE_CHECKING:
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from ckvd_sql.sandbox import Sandbox
     from tests.support.bars import Bar
 
-#: Forks a fetch again and again and kills it after a random time, until told that this was enough. It says each time
-#: whether the fetch had come to its end. Forking saves importing everything two hundred times.
-KILLED = """
+#: For each line on stdin: forks a fetch, kills it after a random time and prints its wait status, 0 if it had ended.
+#: Forking avoids importing the package for every fetch.
+FORKED_FETCHES = """
 import json, logging, os, random, signal, sys, time
 given = json.loads(sys.argv[1])
 logging.getLogger("ckvd_sql").setLevel(logging.ERROR)
 from ckvd_sql import CryptoKlineVisionData
 import ckvd_sql.fetch.session, fsspec.implementations.http
-chance = random.Random(given["seed"])
+rng = random.Random(given["seed"])
 data = CryptoKlineVisionData(cache_dir=given["cache"], **given["settings"])
 
 def fetch():
@@ -46,19 +46,19 @@ def fetch():
 
 for line in sys.stdin:
     child = fetch()
-    time.sleep(chance.random() ** 2 * given["longest"])
+    time.sleep(rng.random() ** 2 * given["longest"])
     os.kill(child, signal.SIGKILL)
     print(os.waitpid(child, 0)[1], flush=True)
 """
 
 
 class KillLoop:
-    """Kills fetches of one range on one cache at random moments, and looks at what they leave.
+    """Kills fetches of one range on one cache at random moments, and checks the cache after each.
 
     Attributes:
-        kills: How many fetches were killed before they had ended.
-        wrong: Day files that were readable and wrong, or not readable.
-        most: The greatest number of leftovers seen after a kill.
+        kills: How many fetches were killed before they ended.
+        wrong: Day files that were wrong or unreadable.
+        most_leftovers: The greatest number of leftovers after a kill.
     """
 
     start, end = "2024-04-20", "2024-06-15T12:00"
@@ -66,7 +66,7 @@ class KillLoop:
 
     def __init__(self, exchange: Sandbox, folder: Path, seed: int) -> None:
         self.cache = folder / "killed"
-        self.settings = hosts(exchange, retries=1, timeout=20)
+        self.settings = sandbox_settings(exchange, retries=1, timeout=20)
         given = {
             "seed": seed,
             "cache": str(self.cache),
@@ -76,14 +76,17 @@ class KillLoop:
             "longest": 0.7,
         }
         self._program = subprocess.Popen(
-            [sys.executable, "-c", KILLED, json.dumps(given)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", FORKED_FETCHES, json.dumps(given)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.kills = 0
         self.wrong: list[str] = []
-        self.most = 0
+        self.most_leftovers = 0
 
     def once(self) -> None:
-        """One fetch, killed; a cache that has become whole is emptied."""
+        """Kill one fetch; a cache that a fetch has completed is deleted."""
         assert self._program.stdin
         assert self._program.stdout
         self._program.stdin.write("\n")
@@ -91,12 +94,12 @@ class KillLoop:
         status = int(self._program.stdout.readline())
         self.kills += status == signal.SIGKILL
         self.wrong += wrong_days(self.cache)
-        self.most = max(self.most, len(leftovers(self.cache)))
+        self.most_leftovers = max(self.most_leftovers, len(leftovers(self.cache)))
         if status == 0:
             shutil.rmtree(self.cache)
 
     def finish(self) -> list[Bar]:
-        """End the program, and do the job to its end; what it gives."""
+        """End the program, complete the range and return its bars."""
         self.close()
         with ckvd_sql.connect(cache_dir=self.cache, **self.settings) as con:
             return read(con, f"ckvd_klines('BTCUSDT', '15m', '{self.start}', '{self.end}')")

@@ -1,4 +1,7 @@
-"""Programs that run in processes of their own, and waiting for what they print."""
+"""Running Python programs in their own processes, and waiting for their output.
+
+A program takes its arguments as one JSON object in `sys.argv[1]` and prints its result as JSON.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: No wait in this file is longer, in seconds; where it ends, something hangs.
+#: The longest wait for a process, in seconds; one that takes longer counts as hanging.
 PATIENCE = 60
 
 
-def run(code: str, given: dict[str, Any], *, wrapped: tuple[str, ...] = (), seconds: float = PATIENCE) -> Any:
-    """Run a program; what it says."""
+def run_program(
+    code: str, arguments: dict[str, Any], *, wrapped: tuple[str, ...] = (), seconds: float = PATIENCE
+) -> Any:
+    """Run a program to its end and return its result; fails unless its exit status is 0.
+
+    Args:
+        code: The program's text.
+        arguments: Its arguments.
+        wrapped: A command that runs it, such as `unshare`.
+        seconds: How long it may take.
+    """
     done = subprocess.run(
-        [*wrapped, sys.executable, "-c", code, json.dumps(given)],
+        [*wrapped, sys.executable, "-c", code, json.dumps(arguments)],
         capture_output=True,
         text=True,
         timeout=seconds,
@@ -30,7 +42,7 @@ def run(code: str, given: dict[str, Any], *, wrapped: tuple[str, ...] = (), seco
 
 
 def wait_until(done: Callable[[], bool]) -> None:
-    """Wait for something, but not for ever."""
+    """Wait until a condition holds; fails after `PATIENCE` seconds."""
     last = time.monotonic() + PATIENCE
     while not done():
         assert time.monotonic() < last
@@ -38,7 +50,7 @@ def wait_until(done: Callable[[], bool]) -> None:
 
 
 def read_line(program: subprocess.Popen[str], seconds: float = 40) -> str:
-    """The next line that a program says; fails where it says none in time."""
+    """The next line of JSON that a program prints; fails if there is none in time."""
     assert program.stdout
     timer = threading.Timer(seconds, program.kill)
     timer.start()

@@ -1,4 +1,4 @@
-"""`make soak`: the kill loop, the process crowd, damaged day files and the property tests, for longer.
+"""`make soak`: the kill loop, the process query_at_once, damaged day files and the property tests, for longer.
 
     python -m tests.system.soak [--seed N] [--minutes 10]
 
@@ -29,9 +29,9 @@ from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.series import DAY
 from ckvd_sql.sandbox import Fault, Sandbox
-from tests.support.cache_state import HOURS, NOW, ON, leftovers, truth, whole_day, wrong_days
-from tests.support.crowd import crowd, downloads
-from tests.support.damage import flips_taken, is_refused, replace
+from tests.support.cache_state import DATE, HOURS, NOW, expected_bars, expected_day, leftovers, wrong_days
+from tests.support.concurrent_queries import downloads, query_at_once
+from tests.support.damage import is_refused, replace, undetected_flips
 from tests.support.examples import TRIED
 from tests.support.kill_loop import KillLoop
 
@@ -146,7 +146,7 @@ class Soak:
             finally:
                 loop.close()
             self.tried["kills"] += loop.kills
-            right = truth(loop.series, loop.start, loop.end)
+            right = expected_bars(loop.series, loop.start, loop.end)
             wrong = set(found) - set(right)
             lost = {row[0] // DAY for row in set(right) - set(found)}
             self.wrong_rows += len(wrong) + len(loop.wrong) + (len(found) != len(set(found)))
@@ -154,8 +154,8 @@ class Soak:
             if wrong or lost or loop.wrong:
                 self.fail(f"after kills: {len(wrong)} rows, {len(lost)} days lost, day files {loop.wrong}")
             left = leftovers(loop.cache)
-            if loop.most > 20 or len(left) > 8:
-                self.fail(f"leftovers grow: {loop.most} at most, in the end {left}")
+            if loop.most_leftovers > 20 or len(left) > 8:
+                self.fail(f"leftovers grow: {loop.most_leftovers} at most, in the end {left}")
 
     def crowd(self, exchange: Sandbox) -> None:
         """Processes that ask for the same cold month, or for ranges that overlap."""
@@ -163,34 +163,34 @@ class Soak:
         whole = f"'BTCUSDT', '1h', '2024-{month:02d}-01', '2024-{month + 1:02d}-01'"
         exchange.forget()
         with tempfile.TemporaryDirectory() as folder:
-            got = crowd(exchange, Path(folder), [whole] * 8)
+            got = query_at_once(exchange, Path(folder), [whole] * 8)
             self.tried["processes"] += 8
             self.same(got, Path(folder))
             if set(downloads(exchange).values()) != {1}:
                 self.fail(f"downloaded more than once: {downloads(exchange)}")
         with tempfile.TemporaryDirectory() as folder:
             part = f"'BTCUSDT', '1h', '2024-{month:02d}-{self.chance.randrange(2, 28):02d}', '2024-{month + 1:02d}-01'"
-            got = crowd(exchange, Path(folder), [whole, part, whole, part])
+            got = query_at_once(exchange, Path(folder), [whole, part, whole, part])
             self.tried["processes"] += 4
             self.same([one for one in got if one[0] == got[0][0]], Path(folder))
 
     def same(self, got: list[list[Any]], cache: Path) -> None:
-        """All of a crowd got the same, and left sound day files."""
+        """All of a query_at_once got the same, and left sound day files."""
         wrong = wrong_days(cache)
         self.wrong_rows += len({one[1] for one in got}) - 1 + len(wrong)
         if len({one[1] for one in got}) != 1 or wrong:
-            self.fail(f"a crowd got different rows: {got}, {wrong}")
+            self.fail(f"a query_at_once got different rows: {got}, {wrong}")
 
     def damage(self, number: int) -> None:
         """A day file cut and flipped: every byte in the first round, all its bits over eight."""
         with tempfile.TemporaryDirectory() as folder:
             store = DayStore(Path(folder))
-            day = whole_day(HOURS, ON)
-            store.write(HOURS, ON, day, Provenance("rest", "http://127.0.0.1", "", 0))
-            path = store.path(HOURS, ON)
+            day = expected_day(HOURS, DATE)
+            store.write(HOURS, DATE, day, Provenance("rest", "http://127.0.0.1", "", 0))
+            path = store.path(HOURS, DATE)
             places = list(range(path.stat().st_size))
             look = functools.partial(store.verify, HOURS)
-            taken = flips_taken(look, path, places, first=number)
+            taken = undetected_flips(look, path, places, first=number)
             self.tried["bad inputs"] += 2 * len(places)
             original = path.read_bytes()
             for size in places:

@@ -1,4 +1,4 @@
-"""Processes, threads and forks that share a cache: each day is downloaded once, all get the same rows."""
+"""Processes, threads and forks that share a cache: each archive is downloaded once, and all get the same rows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 
 from ckvd_sql.cache.dayfile import Provenance
 from ckvd_sql.cache.store import DayStore
-from tests.support.cache_state import MINUTES, ON, hosts, leftovers, locks_held, whole_day, wrong_days
-from tests.support.crowd import crowd, downloads
-from tests.support.processes import PATIENCE, run
+from tests.support.cache_state import DATE, MINUTES, expected_day, leftovers, locks_held, sandbox_settings, wrong_days
+from tests.support.concurrent_queries import downloads, query_at_once
+from tests.support.processes import PATIENCE, run_program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,37 +19,35 @@ if TYPE_CHECKING:
     from ckvd_sql.sandbox import Sandbox
 
 
-class TestACrowd:
-    def test_of_eight_processes_and_forty_threads_downloads_a_cold_month_once_and_gets_the_same_rows(
+class TestConcurrentQueries:
+    def test_of_eight_processes_with_five_threads_each_download_a_month_once_and_return_the_same_rows(
         self, exchange: Sandbox, tmp_path: Path
     ) -> None:
-        got = crowd(exchange, tmp_path, ["'BTCUSDT', '1h', '2024-02-01', '2024-03-01'"] * 8)
+        got = query_at_once(exchange, tmp_path, ["'BTCUSDT', '1h', '2024-02-01', '2024-03-01'"] * 8)
         assert len(got) == 40
-        assert len({tuple(said) for said in got}) == 1
+        assert len({tuple(result) for result in got}) == 1
         assert got[0][0] == 29 * 24
         assert downloads(exchange) == {"/data/spot/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-02.zip": 1}
         assert wrong_days(tmp_path) == []
 
-    def test_that_asks_for_days_of_the_running_month_downloads_each_once(
-        self, exchange: Sandbox, tmp_path: Path
-    ) -> None:
-        got = crowd(exchange, tmp_path, ["'BTCUSDT', '1h', '2024-06-01', '2024-06-10'"] * 2)
-        assert {said[0] for said in got} == {9 * 24}
+    def test_for_days_of_the_running_month_download_each_day_once(self, exchange: Sandbox, tmp_path: Path) -> None:
+        got = query_at_once(exchange, tmp_path, ["'BTCUSDT', '1h', '2024-06-01', '2024-06-10'"] * 2)
+        assert {result[0] for result in got} == {9 * 24}
         assert len(downloads(exchange)) == 9
         assert set(downloads(exchange).values()) == {1}
         assert wrong_days(tmp_path) == []
 
-    def test_of_writers_of_one_day_leaves_it_whole_at_every_moment(self, tmp_path: Path) -> None:
-        """Callers of a month and callers of a day hold different locks, and may fetch the same day."""
-        store, day = DayStore(tmp_path), whole_day(MINUTES, ON)
+    def test_a_day_is_complete_at_every_moment_while_threads_write_it(self, tmp_path: Path) -> None:
+        """A fetch of a month and one of a day hold different locks and may write the same day."""
+        store, day = DayStore(tmp_path), expected_day(MINUTES, DATE)
         failed: list[BaseException] = []
 
         def write() -> None:
             try:
                 for _ in range(25):
-                    store.write(MINUTES, ON, day, Provenance("rest", "http://127.0.0.1", "", 0))
-                    assert store.read(MINUTES, ON).equals(day)
-            except Exception as error:  # noqa: BLE001 (told below)
+                    store.write(MINUTES, DATE, day, Provenance("rest", "http://127.0.0.1", "", 0))
+                    assert store.read(MINUTES, DATE).equals(day)
+            except Exception as error:  # noqa: BLE001 (asserted below)
                 failed.append(error)
 
         writers = [threading.Thread(target=write) for _ in range(4)]
@@ -61,7 +59,7 @@ class TestACrowd:
         assert leftovers(tmp_path) == []
 
 
-#: Uses everything, forks with multiprocessing, and lets the child use it all again.
+#: Queries in the way given, then again in forked children that inherit the connection and the client.
 FORKED = """
 import json, multiprocessing, sys
 given = json.loads(sys.argv[1])
@@ -70,7 +68,7 @@ settings = dict(given["settings"], cache_dir=given["cache"])
 con = ckvd_sql.connect(**settings)
 data = ckvd_sql.CryptoKlineVisionData(**settings)
 
-def ask(month, answers=None):
+def query(month, answers=None):
     call = f"ckvd_klines('BTCUSDT', '1h', '2024-{month:02d}-01', '2024-{month:02d}-21')"
     got = {}
     if "data" in given["ways"]:
@@ -88,9 +86,9 @@ def ask(month, answers=None):
 
 if __name__ == "__main__":
     context = multiprocessing.get_context("fork")
-    parents = ask(1)
+    parents = query(1)
     answers = context.Queue()
-    children = [context.Process(target=ask, args=(month, answers)) for month in (1, 2, 2)]
+    children = [context.Process(target=query, args=(month, answers)) for month in (1, 2, 2)]
     for child in children:
         child.start()
     try:
@@ -100,12 +98,12 @@ if __name__ == "__main__":
     for child in children:
         child.join(1)
         child.kill()
-    print(json.dumps({"parent": parents, "children": got, "after": ask(3)}))
+    print(json.dumps({"parent": parents, "children": got, "after": query(3)}))
     con.close()
 """
 
 
-class TestAForkAfterUse:
+class TestForkAfterUse:
     @pytest.mark.parametrize(
         "way",
         [
@@ -114,10 +112,10 @@ class TestAForkAfterUse:
             "old",
         ],
     )
-    def test_lets_the_child_ask_on_its_own(self, exchange: Sandbox, tmp_path: Path, way: str) -> None:
-        given = {"settings": hosts(exchange), "cache": str(tmp_path), "ways": [way]}
-        said = run(FORKED, given)
+    def test_the_child_can_query_on_its_own(self, exchange: Sandbox, tmp_path: Path, way: str) -> None:
+        given = {"settings": sandbox_settings(exchange), "cache": str(tmp_path), "ways": [way]}
+        result = run_program(FORKED, given)
         rows = {way: 20 * 24}
-        assert said == {"parent": rows, "children": [rows] * 3, "after": rows}
+        assert result == {"parent": rows, "children": [rows] * 3, "after": rows}
         assert wrong_days(tmp_path) == []
         assert locks_held(tmp_path) == []

@@ -1,4 +1,4 @@
-"""Fetches killed at any moment leave no wrong day, and the next run finishes the job."""
+"""Fetches killed at any moment leave no wrong day, and the next run completes the range."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.cache_state import leftovers, truth, wrong_days
+from tests.support.cache_state import expected_bars, leftovers, wrong_days
 from tests.support.kill_loop import KillLoop
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ def loop(running_exchange: Sandbox, tmp_path_factory: pytest.TempPathFactory) ->
     loop.close()
 
 
-class TestKillNine:
-    def test_leaves_no_day_file_that_is_wrong(self, loop: KillLoop) -> None:
+class TestKilledFetch:
+    def test_leaves_no_wrong_day_file(self, loop: KillLoop) -> None:
         assert loop.kills >= 5
         assert loop.wrong == []
 
-    def test_leaves_no_leftover_that_grows_and_the_next_run_finishes_the_job(self, loop: KillLoop) -> None:
+    def test_leaves_few_temporary_files_and_the_next_run_completes_the_range(self, loop: KillLoop) -> None:
         found = loop.finish()
-        assert found == truth(loop.series, loop.start, loop.end)
+        assert found == expected_bars(loop.series, loop.start, loop.end)
         assert wrong_days(loop.cache) == []
-        assert loop.most <= 20
+        assert loop.most_leftovers <= 20
         assert [name for name in leftovers(loop.cache) if name.endswith(".tmp")] == []
         assert len(leftovers(loop.cache)) <= 5

@@ -1,4 +1,4 @@
-"""Arguments, SQL and settings from outside: refused before a request is sent or a file is written."""
+"""Untrusted arguments, SQL and settings: refused before a request is sent or a file is written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-OUTSIDE = [
+INVALID_SYMBOLS = [
     "..", "../BTCUSDT", "../../../../etc/passwd", "/etc/passwd", "BTC/USDT", "BTC\\USDT", "BTCUSDT/..", ".", "~", "C:",
     "BTCUSDT\x00", "BTCUSDT\n", "\nBTCUSDT", "BTCUSDT\r\nHost: elsewhere", "BTC USDT", " BTCUSDT", "", "A" * 65,
     "%2e%2e%2f", "BTCUSDT%2F..", "BTCUSDT%00", "BTCUSDT?symbol=ETHUSDT", "BTCUSDT#", "BTCUSDT&limit=1", "BTC:80",
@@ -53,13 +53,13 @@ def con(exchange: Sandbox, tmp_path: Path) -> Iterator[DuckDBPyConnection]:
         yield con
 
 
-def nothing_happened(exchange: Sandbox, tmp_path: Path) -> bool:
-    """Whether nobody was asked and nothing was written."""
+def no_request_and_no_file(exchange: Sandbox, tmp_path: Path) -> bool:
+    """Whether no request was sent and no file was written."""
     return exchange.requests == () and list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("symbol", OUTSIDE, ids=ascii)
-def test_a_symbol_that_is_no_symbol_is_refused_before_anything_is_asked_or_written(
+@pytest.mark.parametrize("symbol", INVALID_SYMBOLS, ids=ascii)
+def test_an_invalid_symbol_is_refused_before_any_request_or_write(
     exchange: Sandbox, tmp_path: Path, con: DuckDBPyConnection, symbol: str
 ) -> None:
     client = client_for(exchange, tmp_path / "cache")
@@ -71,18 +71,18 @@ def test_a_symbol_that_is_no_symbol_is_refused_before_anything_is_asked_or_writt
         for name in ("ckvd_klines", "ckvd_plan", "ckvd_gaps"):
             with pytest.raises(duckdb.Error, match="InvalidSymbolError: "):
                 con.execute(f"FROM {name}($symbol, '1h', '2024-05-01', '2024-05-02')", {"symbol": given})
-    assert nothing_happened(exchange, tmp_path)
+    assert no_request_and_no_file(exchange, tmp_path)
 
 
 @pytest.mark.parametrize("symbol", [None, 5, 1.5, True, [], {}, [None], [["BTCUSDT"]], b"BTCUSDT"], ids=repr)
 def test_a_symbol_of_another_type_is_refused(exchange: Sandbox, tmp_path: Path, symbol: Any) -> None:
     with pytest.raises(InvalidSymbolError):
         client_for(exchange, tmp_path / "cache").klines(symbol, *DAY)
-    assert nothing_happened(exchange, tmp_path)
+    assert no_request_and_no_file(exchange, tmp_path)
 
 
-@pytest.mark.parametrize("text", [*OUTSIDE, *INJECTIONS], ids=ascii)
-def test_nothing_but_an_interval_a_market_or_a_time_is_taken_for_one(
+@pytest.mark.parametrize("text", [*INVALID_SYMBOLS, *INJECTIONS], ids=ascii)
+def test_an_invalid_interval_market_or_time_is_refused_before_any_request_or_write(
     exchange: Sandbox, tmp_path: Path, con: DuckDBPyConnection, text: str
 ) -> None:
     usual = {"symbol": "BTCUSDT", "interval": "1h", "start": "2024-05-01", "end": "2024-05-02", "market": "spot"}
@@ -94,10 +94,10 @@ def test_nothing_but_an_interval_a_market_or_a_time_is_taken_for_one(
         con.execute("FROM ckvd_symbols($market)", {"market": text})
     with pytest.raises(InvalidArgumentError):
         client_for(exchange, tmp_path / "cache").klines("BTCUSDT", *DAY, text)
-    assert nothing_happened(exchange, tmp_path)
+    assert no_request_and_no_file(exchange, tmp_path)
 
 
-def test_no_character_that_a_symbol_may_have_leaves_a_folder_a_path_or_a_url() -> None:
+def test_no_valid_symbol_character_can_leave_a_folder_a_path_or_a_url() -> None:
     accepted = []
     for number in range(0x20000):
         try:
@@ -111,16 +111,16 @@ def test_no_character_that_a_symbol_may_have_leaves_a_folder_a_path_or_a_url() -
     assert text.isprintable()
 
 
-def test_a_strange_but_lawful_symbol_stays_in_its_folder_and_on_its_host(exchange: Sandbox, tmp_path: Path) -> None:
-    strange = {"币安人生USDT", "\uff21", "⒈", "_", "__PYCACHE__", "CON", "²", "A" * 64}
-    for symbol in strange:
+def test_an_unusual_but_valid_symbol_stays_in_its_folder_and_on_its_host(exchange: Sandbox, tmp_path: Path) -> None:
+    unusual = {"币安人生USDT", "\uff21", "⒈", "_", "__PYCACHE__", "CON", "²", "A" * 64}
+    for symbol in unusual:
         series = Series(Market.SPOT, parse_symbol(symbol), parse_interval("1h", Market.SPOT))
         path = (tmp_path / "cache" / series.key).resolve()
         assert path.relative_to(tmp_path / "cache").parts == ("binance", "spot", symbol, "1h")
         with pytest.raises(CkvdError):
             client_for(exchange, tmp_path / "cache").klines(symbol, *DAY)
-    asked = [request.path.split("/") for request in exchange.requests if request.path.startswith("/data/")]
-    assert {(parts[4], parts[5]) for parts in asked} == {("klines", symbol) for symbol in strange}
+    requested = [request.path.split("/") for request in exchange.requests if request.path.startswith("/data/")]
+    assert {(parts[4], parts[5]) for parts in requested} == {("klines", symbol) for symbol in unusual}
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 
@@ -144,7 +144,7 @@ def test_sql_in_an_argument_is_inert(
         with pytest.raises(duckdb.Error, match=r"Invalid\w+Error: "):
             con.execute(f"FROM {call}", parameters)
     assert con.execute("SELECT secret FROM precious").fetchall() == [("BTCUSDT",)]
-    assert nothing_happened(exchange, tmp_path)
+    assert no_request_and_no_file(exchange, tmp_path)
 
 
 def test_the_text_that_duckdb_binds_has_no_argument_in_it(con: DuckDBPyConnection) -> None:
@@ -164,7 +164,7 @@ def test_the_text_that_duckdb_binds_has_no_argument_in_it(con: DuckDBPyConnectio
     assert all("to_json" in text and "||" not in text and "format" not in text for (text,) in definitions)
 
 
-def test_looking_for_calls_in_a_statement_reads_no_file_and_runs_nothing(tmp_path: Path) -> None:
+def test_finding_calls_in_a_statement_reads_no_file_and_runs_nothing(tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("BTCUSDT")
     span = "'1h', '2024-05-01', '2024-05-02'"
@@ -205,7 +205,7 @@ def test_looking_for_calls_in_a_statement_reads_no_file_and_runs_nothing(tmp_pat
         ("ssl", "false"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused_by_its_name(name: str, value: str) -> None:
+def test_an_invalid_setting_is_refused_by_its_name(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as refused:
         Settings.load(**{name: value})
     assert refused.value.setting == name
@@ -213,7 +213,7 @@ def test_a_setting_that_makes_no_sense_is_refused_by_its_name(name: str, value: 
 
 @pytest.mark.parametrize("name", ["vision_url", "spot_url"])
 @pytest.mark.parametrize("url", ["http://xn--", "http://a..b", "http://[::1%25lo]:1", "http://a b"])
-def test_a_host_that_no_resolver_takes_is_an_error_of_ours(
+def test_a_host_that_can_not_be_resolved_is_a_ckvd_error(
     exchange: Sandbox, tmp_path: Path, name: str, url: str
 ) -> None:
     exchange.add(Fault(".", "status", status=503))
@@ -221,7 +221,7 @@ def test_a_host_that_no_resolver_takes_is_an_error_of_ours(
         client_for(exchange, tmp_path / "cache", **{name: url}).klines("BTCUSDT", *DAY)
 
 
-def test_no_host_name_makes_a_file_outside_the_cache(exchange: Sandbox, tmp_path: Path) -> None:
+def test_no_host_name_creates_a_file_outside_the_cache(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
     for url in ("http://..", "http://../../x", "http://%2e%2e%2fx", "http://a%2f..%2f..%2fx.invalid", "http://..%5cx"):
         with pytest.raises(CkvdError):

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 def certificate(folder: Path, names: str) -> Path:
-    """A certificate that nobody has signed but itself, its key in the same file."""
+    """The path of a self-signed certificate for these names; its key is in `key.pem` beside it."""
     if shutil.which("openssl") is None:
-        pytest.skip("making a certificate takes the openssl command")
+        pytest.skip("making a certificate needs the openssl command")
     made, key = folder / "certificate.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-subj", "/CN=sandbox", "-addext", f"subjectAltName={names}", "-days", "2"]
@@ -38,8 +38,8 @@ def certificate(folder: Path, names: str) -> Path:
     return made
 
 
-class Secure:
-    """An HTTPS server on loopback that passes on what the sandbox answers, and takes note of what it was asked."""
+class HttpsProxy:
+    """An HTTPS proxy of the sandbox on loopback that logs its requests."""
 
     def __init__(self, exchange: Sandbox, folder: Path, names: str) -> None:
         self.requests: list[str] = []
@@ -85,12 +85,12 @@ class Secure:
 
 
 @pytest.fixture
-def secure(exchange: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
-    with Secure(exchange, tmp_path_factory.mktemp("tls"), "IP:127.0.0.1,DNS:localhost") as server:
+def secure(exchange: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpsProxy]:
+    with HttpsProxy(exchange, tmp_path_factory.mktemp("tls"), "IP:127.0.0.1,DNS:localhost") as server:
         yield server
 
 
-ASK = """
+FETCH = """
 import json, sys
 from ckvd_sql import CryptoKlineVisionData, CkvdError
 try:
@@ -101,10 +101,10 @@ except CkvdError as error:
 """
 
 
-def ask_with(environment: dict[str, str], settings: dict[str, Any]) -> str:
-    """Where the day came from, or what it failed with, in a process with this environment."""
+def fetch_with(environment: dict[str, str], settings: dict[str, Any]) -> str:
+    """Fetch the day in a process with this environment; its source, or the name of the error."""
     text = json.dumps({name: str(value) for name, value in settings.items()})
-    command = [sys.executable, "-c", ASK, text]
+    command = [sys.executable, "-c", FETCH, text]
     done = subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False
     )
@@ -112,16 +112,16 @@ def ask_with(environment: dict[str, str], settings: dict[str, Any]) -> str:
     return done.stdout.strip()
 
 
-def test_an_archive_whose_certificate_nobody_vouches_for_is_not_asked(
-    exchange: Sandbox, tmp_path: Path, secure: Secure
+def test_an_archive_with_an_untrusted_certificate_gets_no_request(
+    exchange: Sandbox, tmp_path: Path, secure: HttpsProxy
 ) -> None:
     found = client_for(exchange, tmp_path / "cache", vision_url=secure.url).klines("BTCUSDT", *DAY)
     assert set(found.column("source").to_pylist()) == {"rest"}
     assert secure.requests == []
 
 
-def test_a_rest_host_whose_certificate_nobody_vouches_for_is_not_asked(
-    exchange: Sandbox, tmp_path: Path, secure: Secure
+def test_a_rest_host_with_an_untrusted_certificate_gets_no_request(
+    exchange: Sandbox, tmp_path: Path, secure: HttpsProxy
 ) -> None:
     exchange.add(Fault(ARCHIVE, "status", status=404))
     with pytest.raises(ProviderUnavailableError, match=r"(?i)certificate"):
@@ -129,23 +129,25 @@ def test_a_rest_host_whose_certificate_nobody_vouches_for_is_not_asked(
     assert secure.requests == []
 
 
-def test_a_certificate_that_the_machine_trusts_is_accepted(exchange: Sandbox, tmp_path: Path, secure: Secure) -> None:
-    # So it is the verification that refuses the other ones.
+def test_a_certificate_that_the_system_trusts_is_accepted(
+    exchange: Sandbox, tmp_path: Path, secure: HttpsProxy
+) -> None:
+    # This shows that verification is what refuses the other ones.
     trust = {"SSL_CERT_FILE": str(secure.certificate)}
     both = {"vision_url": secure.url, "spot_url": secure.url}
-    assert ask_with(trust, settings_for(exchange, tmp_path / "cache", **both)) == "vision"
+    assert fetch_with(trust, settings_for(exchange, tmp_path / "cache", **both)) == "vision"
     exchange.add(Fault(ARCHIVE, "status", status=404))
-    assert ask_with(trust, settings_for(exchange, tmp_path / "other", **both)) == "rest"
+    assert fetch_with(trust, settings_for(exchange, tmp_path / "other", **both)) == "rest"
     assert secure.requests
 
 
 def test_a_trusted_certificate_of_another_host_is_refused(
     exchange: Sandbox, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with Secure(exchange, tmp_path_factory.mktemp("tls"), "DNS:elsewhere.example") as secure:
+    with HttpsProxy(exchange, tmp_path_factory.mktemp("tls"), "DNS:elsewhere.example") as secure:
         trust = {"SSL_CERT_FILE": str(secure.certificate)}
         both = {"vision_url": secure.url, "spot_url": secure.url}
-        assert ask_with(trust, settings_for(exchange, tmp_path / "cache", **both)) == "ProviderUnavailableError"
+        assert fetch_with(trust, settings_for(exchange, tmp_path / "cache", **both)) == "ProviderUnavailableError"
         assert secure.requests == []
 
 
@@ -158,8 +160,8 @@ def test_a_trusted_certificate_of_another_host_is_refused(
     ],
     ids=["other tools'", "fsspec's environment", "fsspec's configuration"],
 )
-def test_verification_is_not_switched_off_by_what_is_meant_for_others(
-    exchange: Sandbox, tmp_path: Path, secure: Secure, environment: dict[str, str]
+def test_settings_of_other_tools_do_not_disable_verification(
+    exchange: Sandbox, tmp_path: Path, secure: HttpsProxy, environment: dict[str, str]
 ) -> None:
     folder = tmp_path / "fsspec"
     folder.mkdir()
@@ -167,5 +169,5 @@ def test_verification_is_not_switched_off_by_what_is_meant_for_others(
     if "FSSPEC_CONFIG_DIR" in environment:
         environment = {"FSSPEC_CONFIG_DIR": str(folder)}
     both = {"vision_url": secure.url, "spot_url": secure.url}
-    assert ask_with(environment, settings_for(exchange, tmp_path / "cache", **both)) == "ProviderUnavailableError"
+    assert fetch_with(environment, settings_for(exchange, tmp_path / "cache", **both)) == "ProviderUnavailableError"
     assert secure.requests == []

@@ -39,7 +39,7 @@ format: .venv/installed ## Format the code and fix what ruff can fix
 readme: .venv/installed ## Run the sessions of README.md again and write what they print
 	.venv/bin/python -m tests.support.readme
 
-soak: .venv/installed ## Kill, crowd and fuzz for ten minutes (SOAK="--minutes 2 --seed 7")
+soak: .venv/installed ## Test crashes, concurrency and random inputs for ten minutes (SOAK="--minutes 2 --seed 7")
 	.venv/bin/python -m tests.system.soak $(SOAK)
 
 bench: $(BENCH)/installed ## Measure speed against the alternatives, into benchmarks/RESULTS.md

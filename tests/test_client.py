@@ -1,4 +1,4 @@
-"""The Python API: the same bars without SQL, a plan, a fetch that reports, and typed errors."""
+"""The Python client: bars, plan, fetch with its report, and typed errors."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ SPAN = ("2024-06-03", "2024-06-05")
 
 def bars_of(con: DuckDBPyConnection, frame: pl.DataFrame | pa.Table) -> list[Bar]:
     table = frame.to_arrow() if isinstance(frame, pl.DataFrame) else frame
-    con.register("bars_of_it", table)
-    return read(con, "bars_of_it")
+    con.register("bars_of_frame", table)
+    return read(con, "bars_of_frame")
 
 
 def test_get_data_and_klines_return_the_bars_of_a_range(
@@ -53,7 +53,7 @@ def test_get_data_and_klines_return_the_bars_of_a_range(
     ("start", "end"),
     [
         (date(2024, 6, 3), date(2024, 6, 5)),
-        (datetime(2024, 6, 3), datetime(2024, 6, 5)),  # noqa: DTZ001 (without a zone, that is the point)
+        (datetime(2024, 6, 3), datetime(2024, 6, 5)),  # noqa: DTZ001 (without a time zone, on purpose)
         (datetime(2024, 6, 3, 2, tzinfo=timezone(timedelta(hours=2))), datetime(2024, 6, 5, tzinfo=UTC)),
         ("2024-06-03T00:00:00Z", "2024-06-05 05:45+05:45"),
     ],
@@ -88,10 +88,10 @@ def test_a_missing_end_means_now(con: DuckDBPyConnection, client: CryptoKlineVis
 
 
 def test_include_open_adds_the_forming_bar(client: CryptoKlineVisionData) -> None:
-    closed, all_of_it = (
+    closed, with_open = (
         client.get_data("BTCUSDT", "2024-06-15", include_open=include_open).height for include_open in (False, True)
     )
-    assert all_of_it == closed + 1
+    assert with_open == closed + 1
 
 
 def test_several_symbols_of_another_market_are_returned_in_turn(client: CryptoKlineVisionData, truth: Truth) -> None:
@@ -175,10 +175,10 @@ def test_a_fetch_reports_every_day_in_order_and_the_next_one_reports_it_as_cache
 
 
 def test_a_fetch_reports_each_day_as_progress(client: CryptoKlineVisionData) -> None:
-    told: list[DayReport] = []
-    report = client.fetch(["BTCUSDT", "ETHUSDT"], "2024-06-01", "2024-06-08", progress=told.append)
-    assert tuple(told) == report.days
-    assert len(told) == 14
+    reported: list[DayReport] = []
+    report = client.fetch(["BTCUSDT", "ETHUSDT"], "2024-06-01", "2024-06-08", progress=reported.append)
+    assert tuple(reported) == report.days
+    assert len(reported) == 14
 
 
 def test_a_fetch_reports_a_failed_day_and_continues(client: CryptoKlineVisionData, exchange: Sandbox) -> None:
@@ -204,12 +204,12 @@ def test_a_fetch_continues_with_the_next_symbol(client: CryptoKlineVisionData) -
 
 
 def test_an_interrupted_fetch_continues_from_the_cached_days(client: CryptoKlineVisionData, exchange: Sandbox) -> None:
-    def enough(day: DayReport) -> None:
+    def interrupt(day: DayReport) -> None:
         if str(day.date) == "2024-06-05":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        client.fetch("BTCUSDT", "2024-06-01", "2024-06-13", progress=enough)
+        client.fetch("BTCUSDT", "2024-06-01", "2024-06-13", progress=interrupt)
     exchange.forget()
     report = client.fetch("BTCUSDT", "2024-06-01", "2024-06-13")
     assert report.counts["cached"] >= 5

@@ -1,4 +1,4 @@
-"""The queries in sql_examples: each runs as it is, and gives what it says."""
+"""The queries in sql_examples: each runs unchanged and matches its snapshot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def exchange() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def con(exchange: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
-    """A connection over a cache that all examples, in their order, have filled."""
+    """A connection on a cache that running all examples in order has filled."""
     settings: dict[str, Any] = {"cache_dir": tmp_path_factory.mktemp("cache"), **exchange.settings}
     with ckvd_sql.connect(**settings) as con:
         con.execute("SET TimeZone = 'UTC'")
@@ -38,7 +38,7 @@ def con(exchange: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def rendered(relation: DuckDBPyRelation) -> str:
-    """A result as people read it: names, types and rows, in columns."""
+    """A result as an aligned table: names, types and rows."""
     values = relation.project("COLUMNS(*)::VARCHAR").fetchall()
     table = [relation.columns, [str(kind) for kind in relation.types], *values]
     cells = [["NULL" if value is None else value for value in row] for row in table]

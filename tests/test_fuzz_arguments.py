@@ -1,4 +1,4 @@
-"""Whatever arrives as an argument or a setting: it is taken, or refused by a `CkvdError`.
+"""Random arguments and settings: each is accepted, or refused with a `CkvdError`.
 
 No test here uses a network; `CKVD_EXAMPLES` sets how many inputs each test tries.
 """
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def con() -> Iterator[DuckDBPyConnection]:
-    """A connection that asks nobody, on an empty cache."""
+    """An offline connection on an empty cache."""
     with tempfile.TemporaryDirectory() as folder:
         opened = ckvd_sql.connect(cache_dir=folder, offline=True, now="2024-06-15")
         yield opened
         opened.close()
 
 
-#: The names by which an error in SQL shows that it is ours.
-OURS = tuple(
+#: The names of the package's errors, which an SQL error begins with.
+ERROR_NAMES = tuple(
     name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.CkvdError)
 )
 
-#: How DuckDB itself refuses values that no parameter can be, or that have no common type.
-NO_PARAMETERS = (
+#: DuckDB's own errors for values that can't be parameters or have no common type.
+NOT_A_PARAMETER = (
     duckdb.BinderException,
     duckdb.ConversionException,
     duckdb.NotImplementedException,
@@ -107,16 +107,16 @@ class TestArguments:
     ) -> None:
         TRIED["bad inputs"] += 1
         arguments = [symbol, interval, start, end, market, include_open]
-        with con.cursor() as cursor, contextlib.suppress(*NO_PARAMETERS):
+        with con.cursor() as cursor, contextlib.suppress(*NOT_A_PARAMETER):
             try:
                 cursor.execute("SELECT to_json([" + ", ".join(f"to_json(${n + 1})" for n in range(6)) + "])", arguments)
             except duckdb.InvalidInputException:
-                return  # DuckDB can't take such a value as a parameter at all
+                return  # DuckDB accepts no such value as a parameter
             call = f"EXPLAIN SELECT * FROM {name}($1, $2, $3, $4, market := $5, include_open := $6)"
             try:
                 cursor.execute(call, arguments)
             except duckdb.InvalidInputException as error:
-                if not any(f"{ours}: " in str(error) for ours in OURS):
+                if not any(f"{name}: " in str(error) for name in ERROR_NAMES):
                     raise
 
     @fuzz

@@ -1,4 +1,4 @@
-"""SQLAlchemy: an engine whose URL carries the plug-in and its settings has the SQL names on every connection."""
+"""The SQLAlchemy plug-in: an engine whose URL names it has the SQL functions and views on every connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Truth
 
-# Where the package is installed, its entry point says the same.
+# An installed package registers the plug-in by its entry point.
 plugins.register("ckvd", "ckvd_sql.plugins.sqlalchemy", "CkvdPlugin")
 
 SPAN = ("BTCUSDT", "1h", "2024-06-03", "2024-06-05")
@@ -61,11 +61,11 @@ def test_views_are_found_by_reflection(engine: Engine, view: str) -> None:
 def test_connections_of_a_pool_query_concurrently(settings: dict[str, Any], truth: Truth, tmp_path: Any) -> None:
     engine = create_engine(url_for(settings, str(tmp_path / "user.duckdb")), pool_size=3)
     counts: list[Any] = []
-    together = threading.Barrier(3)
+    barrier = threading.Barrier(3)
 
     def work() -> None:
         with engine.connect() as connection:
-            together.wait()
+            barrier.wait()
             counts.append(connection.execute(text(f"SELECT count(*) FROM ckvd_klines{SPAN}")).scalar())
 
     threads = [threading.Thread(target=work) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Whatever the filter, a query gives the rows that DuckDB gives from the same bars in a table of its own."""
+"""Filters: a query returns the rows that DuckDB returns from a table with the same bars."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ckvd_sql.market.series import DAY, moment_of
 from tests.support.examples import TRIED, thorough, tries
-from tests.support.places import Place, fresh, truth
+from tests.support.series_ranges import SeriesRange, empty_cache, expected_bars
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,35 +23,35 @@ if TYPE_CHECKING:
 EXAMPLES = tries(20)
 
 
-HOURS = Place("spot", "BTCUSDT", "4h", "2024-05-05", "2024-06-16")
+HOURS = SeriesRange("spot", "BTCUSDT", "4h", "2024-05-05", "2024-06-16")
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 CALL = HOURS.call(HOURS.start, HOURS.end).replace("'BTCUSDT'", str(SYMBOLS), 1)
 COLUMNS = "symbol, open_time, open, high, low, close, volume, close_time, quote_volume, trades, taker_buy_volume"
 OPERATORS = ["=", "!=", "<", "<=", ">", ">=", "IS DISTINCT FROM", "IS NOT DISTINCT FROM"]
-WORDS = {
+TEXTS = {
     "symbol": st.sampled_from([*SYMBOLS, "SOLUSDT", "", "BTC", "btcusdt", "ETHUSDT "]),
     "source": st.sampled_from(["cache", "rest", "vision", "", "CACHE"]),
 }
 
 
 def literals(column: str) -> st.SearchStrategy[str]:
-    """Values of a column as SQL has them, near or at those that are there."""
-    if column in WORDS:
-        return WORDS[column].map(lambda text: f"'{text}'")
-    truths = truth(HOURS)
+    """SQL literals for a column, equal or close to the values in it."""
+    if column in TEXTS:
+        return TEXTS[column].map(lambda text: f"'{text}'")
+    bars = expected_bars(HOURS)
     if column in {"open_time", "close_time"}:
         at = 0 if column == "open_time" else 6
         off = st.sampled_from([-DAY, -1000, -1, 0, 0, 0, 1, 1000, DAY, 400 * DAY, -4000 * DAY])
-        moments = st.builds(lambda row, by: moment_of(row[at] + by), st.sampled_from(truths), off)
+        moments = st.builds(lambda row, by: moment_of(row[at] + by), st.sampled_from(bars), off)
         days = st.integers(-3, 50).map(lambda n: moment_of(HOURS.start) + timedelta(days=n))
         written = (moments | days).map(lambda moment: f"TIMESTAMPTZ '{moment}'")
         return written | days.map(lambda moment: f"TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S}'")
     if column == "trades":
-        there = st.sampled_from(truths).map(lambda row: row[8])
-        return (there | st.integers(-1, 10**6)).map(str) | st.floats(0, 10**6).map(repr)
+        existing = st.sampled_from(bars).map(lambda row: row[8])
+        return (existing | st.integers(-1, 10**6)).map(str) | st.floats(0, 10**6).map(repr)
     at = ["open", "high", "low", "close", "volume"].index(column) + 1 if column != "quote_volume" else 7
-    there = st.sampled_from(truths).map(lambda row: row[at])
-    return (there | st.floats(-1, 10**6)).map(repr) | there.map(lambda value: str(int(value)))
+    existing = st.sampled_from(bars).map(lambda row: row[at])
+    return (existing | st.floats(-1, 10**6)).map(repr) | existing.map(lambda value: str(int(value)))
 
 
 @st.composite
@@ -81,9 +81,9 @@ def comparisons(draw: st.DrawFn) -> str:
             return f"{column} {draw(st.sampled_from(['', 'NOT']))} BETWEEN {draw(value)} AND {draw(value)}"
         case "null":
             return f"{column} IS {draw(st.sampled_from(['NULL', 'NOT NULL']))}"
-        case "prefix" if column in WORDS:
+        case "prefix" if column in TEXTS:
             return f"{column} LIKE '{draw(st.sampled_from(['BTC%', '%USDT', 'c%', '%', '_TH%']))}'"
-        case "other" if column not in WORDS:
+        case "other" if column not in TEXTS:
             return f"{draw(value)} {draw(st.sampled_from(OPERATORS))} {column}"
         case _:
             return f"{column} {draw(st.sampled_from(OPERATORS))} {draw(value)}"
@@ -102,8 +102,8 @@ predicates = st.recursive(
 
 @pytest.fixture(scope="module")
 def warm(running_exchange: Sandbox) -> Iterator[DuckDBPyConnection]:
-    """A cache that has everything but the running day, and the whole as DuckDB's own table."""
-    with fresh(running_exchange) as (connect, _):
+    """A connection with all days but the running one cached, and a DuckDB table `whole` of the same bars."""
+    with empty_cache(running_exchange) as (connect, _):
         con = connect()
         con.execute("SET TimeZone = 'Asia/Kolkata'")
         con.execute(f"SELECT count(*) FROM {CALL}").fetchall()
@@ -146,11 +146,11 @@ class TestFilters:
     def test_on_a_cold_cache_return_the_same_rows_and_cache_whole_days(
         self, exchange: Sandbox, warm: DuckDBPyConnection, predicate: str
     ) -> None:
-        kept = predicate.replace("source", "symbol")  # a cold answer has other sources
-        with fresh(exchange) as (connect, _):
+        cold = predicate.replace("source", "symbol")  # `source` differs when days are fetched
+        with empty_cache(exchange) as (connect, _):
             con = connect()
             con.execute("SET TimeZone = 'Asia/Kolkata'")
-            found = con.sql(f"SELECT {COLUMNS} FROM {CALL} WHERE {kept}").fetchall()
-            assert found == warm.sql(f"SELECT {COLUMNS} FROM whole WHERE {kept}").fetchall()
+            found = con.sql(f"SELECT {COLUMNS} FROM {CALL} WHERE {cold}").fetchall()
+            assert found == warm.sql(f"SELECT {COLUMNS} FROM whole WHERE {cold}").fetchall()
             after = con.sql(f"SELECT {COLUMNS} FROM {CALL}").fetchall()
             assert after == warm.sql(f"SELECT {COLUMNS} FROM whole").fetchall()

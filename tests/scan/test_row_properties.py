@@ -1,7 +1,7 @@
-"""Whatever the cache holds and the archive does, SQL gives the exchange's closed bars, once each, in order.
+"""For any state of the cache and any failure of the archive, SQL returns the closed bars, once each, in order.
 
-Hypothesis makes up calendars (cached, damaged and cold days, archives that fail, days of one source or the other)
-and ranges; the sandbox's market is the truth. `CKVD_EXAMPLES` sets how many each test tries.
+Hypothesis generates calendars (cached, damaged and missing days, archives that fail) and ranges; the expected bars come
+from the sandbox's market. `CKVD_EXAMPLES` sets how many inputs each test tries.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from ckvd_sql.market.series import day_of, day_start, parse_time
 from ckvd_sql.sandbox import Fault, Sandbox
 from tests.support.bars import Bar, read
 from tests.support.examples import TRIED, thorough, tries
-from tests.support.places import CLOCK, PLACES, Place, between, fresh, ranges, truth
+from tests.support.series_ranges import (
+    CLOCK,
+    SERIES_RANGES,
+    SeriesRange,
+    empty_cache,
+    expected_bars,
+    expected_between,
+    ranges,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,13 +37,13 @@ if TYPE_CHECKING:
 EXAMPLES = tries(20)
 
 
-#: What may be wrong with an archive while REST still has its days.
+#: Faults of the archive for which REST is the fallback.
 ARCHIVE_FAULTS = ["status", "checksum", "corrupt", "html", "torn", "reset"]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _quiet() -> Iterator[None]:
-    """Thousands of warnings are expected here."""
+    """The faults cause thousands of warnings."""
     log = logging.getLogger("ckvd_sql")
     log.disabled = True
     yield
@@ -43,12 +51,12 @@ def _quiet() -> Iterator[None]:
 
 
 @st.composite
-def calendars(draw: st.DrawFn, place: Place) -> dict[str, Any]:
-    """What is cached at first, what of that is damaged, and which archives fail."""
-    days = st.sampled_from(place.days())
+def calendars(draw: st.DrawFn, scope: SeriesRange) -> dict[str, Any]:
+    """Which ranges are cached first, which of their days are damaged or deleted, and which archives fail."""
+    days = st.sampled_from(scope.days())
     faults = st.tuples(st.sampled_from(ARCHIVE_FAULTS), st.sampled_from([1, None]))
     return {
-        "cached": draw(st.lists(ranges(place), max_size=2)),
+        "cached": draw(st.lists(ranges(scope), max_size=2)),
         "damaged": draw(st.lists(days, max_size=3)),
         "deleted": draw(st.lists(days, max_size=6)),
         "days": draw(st.dictionaries(days, faults, max_size=3)),
@@ -58,17 +66,21 @@ def calendars(draw: st.DrawFn, place: Place) -> dict[str, Any]:
 
 
 def prepare(
-    exchange: Sandbox, connect: Callable[..., DuckDBPyConnection], root: Path, place: Place, calendar: dict[str, Any]
+    exchange: Sandbox,
+    connect: Callable[..., DuckDBPyConnection],
+    root: Path,
+    scope: SeriesRange,
+    calendar: dict[str, Any],
 ) -> None:
-    """Make a calendar come true."""
+    """Put the cache and the faults into the state that a calendar describes."""
     con = connect()
     for start, end in calendar["cached"]:
-        con.execute(f"SELECT count(*) FROM {place.call(start, end)}").fetchall()
+        con.execute(f"SELECT count(*) FROM {scope.call(start, end)}").fetchall()
     store = DayStore(root)
     for day in calendar["deleted"]:
-        store.path(place.series, day).unlink(missing_ok=True)
+        store.path(scope.series, day).unlink(missing_ok=True)
     for number, day in enumerate(calendar["damaged"]):
-        path = store.path(place.series, day)
+        path = store.path(scope.series, day)
         if path.is_file():
             data = path.read_bytes()
             path.unlink()
@@ -85,36 +97,36 @@ def prepare(
 
 class TestRows:
     @thorough(EXAMPLES)
-    @given(place=st.sampled_from(PLACES), data=st.data())
+    @given(scope=st.sampled_from(SERIES_RANGES), data=st.data())
     def test_are_the_closed_bars_of_the_range_once_each_in_order(
-        self, exchange: Sandbox, place: Place, data: st.DataObject
+        self, exchange: Sandbox, scope: SeriesRange, data: st.DataObject
     ) -> None:
-        calendar = data.draw(calendars(place))
-        asked = data.draw(st.lists(ranges(place), min_size=1, max_size=3))
-        with fresh(exchange) as (connect, root):
-            prepare(exchange, connect, root, place, calendar)
+        calendar = data.draw(calendars(scope))
+        queried = data.draw(st.lists(ranges(scope), min_size=1, max_size=3))
+        with empty_cache(exchange) as (connect, root):
+            prepare(exchange, connect, root, scope, calendar)
             con = connect(retries=1 if calendar["rest"] else 0)
-            for start, end in asked:
-                assert read_unsorted(con, place.call(start, end)) == between(place, start, end)
+            for start, end in queried:
+                assert read_unsorted(con, scope.call(start, end)) == expected_between(scope, start, end)
 
     @thorough(EXAMPLES)
-    @given(place=st.sampled_from(PLACES), data=st.data())
+    @given(scope=st.sampled_from(SERIES_RANGES), data=st.data())
     def test_are_the_same_from_a_warm_and_a_cold_cache(
-        self, exchange: Sandbox, place: Place, data: st.DataObject
+        self, exchange: Sandbox, scope: SeriesRange, data: st.DataObject
     ) -> None:
-        calendar = data.draw(calendars(place))
-        start, end = data.draw(ranges(place))
-        end = min(end, parse_time("2024-06-01" if place.series.interval.coarse else "2024-06-15", "end"))
+        calendar = data.draw(calendars(scope))
+        start, end = data.draw(ranges(scope))
+        end = min(end, parse_time("2024-06-01" if scope.series.interval.coarse else "2024-06-15", "end"))
         start = min(start, end)
-        with fresh(exchange) as (connect, root):
-            prepare(exchange, connect, root, place, calendar)
-            cold = read_unsorted(connect(retries=1 if calendar["rest"] else 0), place.call(start, end))
+        with empty_cache(exchange) as (connect, root):
+            prepare(exchange, connect, root, scope, calendar)
+            cold = read_unsorted(connect(retries=1 if calendar["rest"] else 0), scope.call(start, end))
             exchange.forget()
-            assert read_unsorted(connect(), place.call(start, end)) == cold
+            assert read_unsorted(connect(), scope.call(start, end)) == cold
             assert exchange.requests == ()
-            if not place.series.interval.coarse or end <= CLOCK:
-                assert read_unsorted(connect(offline=True), place.call(start, end)) == cold
-            assert cold == between(place, start, end)
+            if not scope.series.interval.coarse or end <= CLOCK:
+                assert read_unsorted(connect(offline=True), scope.call(start, end)) == cold
+            assert cold == expected_between(scope, start, end)
 
     @thorough(EXAMPLES)
     @given(data=st.data())
@@ -122,30 +134,32 @@ class TestRows:
         self, exchange: Sandbox, data: st.DataObject
     ) -> None:
         symbols = data.draw(st.lists(st.sampled_from(["BTCUSDT", "ETHUSDT", "SOLUSDT"]), min_size=1, max_size=4))
-        place = PLACES[0]
-        start, end = data.draw(ranges(place))
-        with fresh(exchange) as (connect, _):
-            call = place.call(start, end).replace(f"'{place.symbol}'", str(symbols), 1)
+        scope = SERIES_RANGES[0]
+        start, end = data.draw(ranges(scope))
+        with empty_cache(exchange) as (connect, _):
+            call = scope.call(start, end).replace(f"'{scope.symbol}'", str(symbols), 1)
             rows = connect().sql(f"SELECT symbol, epoch_us(open_time) FROM {call}").fetchall()
         wanted = [
             (symbol, one[0])
             for symbol in dict.fromkeys(symbols)
-            for one in between(Place("spot", symbol, place.interval, place.first, place.last), start, end)
+            for one in expected_between(
+                SeriesRange("spot", symbol, scope.interval, scope.first, scope.last), start, end
+            )
         ]
         assert rows == wanted
 
 
 def read_unsorted(con: DuckDBPyConnection, call: str) -> list[Bar]:
-    """The bars as they come, which must be in order by itself."""
+    """The bars of a call, which must be in order without an ORDER BY."""
     TRIED["queries"] += 1
-    sorted_ = read(con, call)
-    as_they_come = con.sql(f"SELECT epoch_us(open_time) FROM {call}").fetchall()
-    assert [row[0] for row in as_they_come] == [row[0] for row in sorted_]
-    return sorted_
+    bars = read(con, call)
+    unsorted = con.sql(f"SELECT epoch_us(open_time) FROM {call}").fetchall()
+    assert [row[0] for row in unsorted] == [row[0] for row in bars]
+    return bars
 
 
 def test_the_series_ranges_contain_the_intended_bars() -> None:
-    for place in PLACES:
-        assert truth(place)
-    assert len(truth(PLACES[2])) == 16 * 24 - 1
-    assert day_start(day_of(truth(PLACES[3])[0][0])) == parse_time("2020-08-11", "time")
+    for scope in SERIES_RANGES:
+        assert expected_bars(scope)
+    assert len(expected_bars(SERIES_RANGES[2])) == 16 * 24 - 1
+    assert day_start(day_of(expected_bars(SERIES_RANGES[3])[0][0])) == parse_time("2020-08-11", "time")

@@ -112,9 +112,8 @@ class TestFailedWrites:
         return result
 
     def assert_one_warning(self, result: dict[str, Any]) -> None:
-        assert len([warning for warning in result["warnings"] if is_not_cached_warning(warning)]) == 1, result[
-            "warnings"
-        ]
+        warnings = result["warnings"]
+        assert len([warning for warning in warnings if is_not_cached_warning(warning)]) == 1, warnings
 
     @pytest.mark.skipif(not may_mount(), reason="mounting is not permitted")
     def test_on_a_full_disk_rows_are_returned_with_one_warning(self, exchange: Sandbox, folder: Path) -> None:
@@ -202,8 +201,8 @@ class TestFailedWrites:
             assert read(con, CALL) == expected_bars(HOURS, "2024-01-01", "2024-01-06")
 
 
-class TestDamagedDayFile:
-    def test_that_is_a_named_pipe_does_not_block(self, exchange: Sandbox, folder: Path) -> None:
+class TestUnreadableDayFile:
+    def test_that_is_a_named_pipe_does_not_block_a_query(self, exchange: Sandbox, folder: Path) -> None:
         cache = folder / "cache"
         with ckvd_sql.connect(cache_dir=cache, **sandbox_settings(exchange)) as con:
             con.execute(f"SELECT count(*) FROM {CALL}").fetchall()

@@ -39,8 +39,8 @@ format: .venv/installed ## Format the code and fix what ruff can fix
 readme: .venv/installed ## Run the sessions of README.md again and write what they print
 	.venv/bin/python -m tests.support.readme
 
-soak: .venv/installed ## Kill, crowd and fuzz for ten minutes (SOAK="--minutes 2 --seed 7")
-	.venv/bin/python -m tests.soak $(SOAK)
+soak: .venv/installed ## Test crashes, concurrency and random inputs for ten minutes (SOAK="--minutes 2 --seed 7")
+	.venv/bin/python -m tests.system.soak $(SOAK)
 
 bench: $(BENCH)/installed ## Measure speed against the alternatives, into benchmarks/results.json and RESULTS.md
 	@$(BENCH)/bench/bin/python -m benchmarks

@@ -1,4 +1,4 @@
-"""The queries in sql_examples: each runs as it is, and gives what it says."""
+"""The queries in sql_examples: each runs unchanged and matches its snapshot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def exchange() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def con(exchange: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBPyConnection]:
-    """A connection over a cache that all examples, in their order, have filled."""
+    """A connection on a cache that running all examples in order has filled."""
     settings: dict[str, Any] = {"cache_dir": tmp_path_factory.mktemp("cache"), **exchange.settings}
     with ckvd_sql.connect(**settings) as con:
         con.execute("SET TimeZone = 'UTC'")
@@ -38,7 +38,7 @@ def con(exchange: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def rendered(relation: DuckDBPyRelation) -> str:
-    """A result as people read it: names, types and rows, in columns."""
+    """A result as an aligned table: names, types and rows."""
     values = relation.project("COLUMNS(*)::VARCHAR").fetchall()
     table = [relation.columns, [str(kind) for kind in relation.types], *values]
     cells = [["NULL" if value is None else value for value in row] for row in table]
@@ -48,12 +48,14 @@ def rendered(relation: DuckDBPyRelation) -> str:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_gives_what_it_always_gave(name: str, con: DuckDBPyConnection, snapshot: SnapshotAssertion) -> None:
+def test_the_result_of_an_example_matches_its_snapshot(
+    name: str, con: DuckDBPyConnection, snapshot: SnapshotAssertion
+) -> None:
     assert rendered(con.sql(EXAMPLES[name].read_text())) == snapshot
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_means_the_same_in_every_time_zone(name: str, con: DuckDBPyConnection) -> None:
+def test_an_example_gives_the_same_result_in_every_time_zone(name: str, con: DuckDBPyConnection) -> None:
     answers = []
     for zone in ("UTC", "America/St_Johns", "Asia/Tokyo"):
         with con.cursor() as session:
@@ -64,7 +66,7 @@ def test_an_example_means_the_same_in_every_time_zone(name: str, con: DuckDBPyCo
     assert answers[2] == answers[0]
 
 
-def test_an_example_read_again_asks_nobody(con: DuckDBPyConnection, exchange: Sandbox) -> None:
+def test_examples_that_run_again_send_no_request(con: DuckDBPyConnection, exchange: Sandbox) -> None:
     exchange.forget()
     for path in EXAMPLES.values():
         assert con.sql(path.read_text()).fetchall()
@@ -76,14 +78,14 @@ def test_there_are_ten_examples_numbered_in_order() -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_begins_with_what_it_answers(name: str) -> None:
+def test_an_example_begins_with_the_question_that_it_answers(name: str) -> None:
     first, second, *_ = EXAMPLES[name].read_text().splitlines()
     assert first.startswith("-- ")
     assert first.endswith("?")
     assert second.startswith("-- ")
 
 
-def test_the_readme_leads_to_the_examples() -> None:
+def test_the_readme_links_to_the_examples() -> None:
     readme = ROOT / "README.md"
     if not readme.exists():
         pytest.skip("there is no README.md")

@@ -1,4 +1,4 @@
-"""README.md: what it shows is what happens."""
+"""README.md: its sessions print what the page shows."""
 
 from __future__ import annotations
 

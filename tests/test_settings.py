@@ -1,4 +1,4 @@
-"""Settings: arguments before the environment before the defaults, and each refusal by its name."""
+"""Settings: arguments override the environment, the environment overrides the defaults; errors name the setting."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ckvd_sql import CryptoKlineVisionData, Settings, SettingsError
 from ckvd_sql.market.parse import parse_time
 from ckvd_sql.market.series import Market
 
-#: Each setting: a value as text for the environment, what it becomes, another as an argument, what that becomes.
+#: For each setting: text for the environment and its parsed value, an argument and its parsed value.
 VALUES: dict[str, tuple[str, Any, Any, Any]] = {
-    "cache_dir": ("/tmp/one", Path("/tmp/one"), Path("/tmp/two"), Path("/tmp/two")),  # noqa: S108 (never made)
+    "cache_dir": ("/tmp/one", Path("/tmp/one"), Path("/tmp/two"), Path("/tmp/two")),  # noqa: S108 (never created)
     "vision_url": ("s3://bucket/", "s3://bucket", "https://mirror.example", "https://mirror.example"),
     "spot_url": ("https://a.example/", "https://a.example", "http://127.0.0.1:1", "http://127.0.0.1:1"),
     "um_url": ("https://b.example", "https://b.example", "https://c.example", "https://c.example"),
@@ -27,7 +27,7 @@ VALUES: dict[str, tuple[str, Any, Any, Any]] = {
     "now": ("2024-06-01", parse_time("2024-06-01", "now"), "2024-06-02T12:00Z", parse_time("2024-06-02T12:00", "now")),
 }
 
-WRONG: list[tuple[str, Any]] = [
+INVALID: list[tuple[str, Any]] = [
     ("cache_dir", ""),
     ("cache_dir", "~nosuchuser/x"),
     ("vision_url", " "),
@@ -62,55 +62,57 @@ def test_every_setting_is_tested_here() -> None:
 
 @pytest.mark.parametrize("name", VALUES)
 def test_a_setting_comes_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    text, meant, _, _ = VALUES[name]
-    assert getattr(Settings.load(), name) != meant
+    text, expected, _, _ = VALUES[name]
+    assert getattr(Settings.load(), name) != expected
     monkeypatch.setenv(f"CKVD_{name.upper()}", text)
-    assert getattr(Settings.load(), name) == meant
+    assert getattr(Settings.load(), name) == expected
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_an_argument_comes_before_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    text, _, argument, meant = VALUES[name]
+def test_an_argument_overrides_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, _, argument, expected = VALUES[name]
     monkeypatch.setenv(f"CKVD_{name.upper()}", text)
-    assert getattr(Settings.load(**{name: argument}), name) == meant
+    assert getattr(Settings.load(**{name: argument}), name) == expected
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_an_argument_of_none_is_not_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    text, meant, _, _ = VALUES[name]
+def test_an_argument_of_none_counts_as_not_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, expected, _, _ = VALUES[name]
     monkeypatch.setenv(f"CKVD_{name.upper()}", text)
-    assert getattr(Settings.load(**{name: None}), name) == meant
+    assert getattr(Settings.load(**{name: None}), name) == expected
 
 
-@pytest.mark.parametrize(("name", "value"), WRONG)
-def test_a_value_that_can_t_be_used_is_refused_by_the_setting_s_name(name: str, value: Any) -> None:
+@pytest.mark.parametrize(("name", "value"), INVALID)
+def test_an_invalid_value_is_refused_by_the_setting_s_name(name: str, value: Any) -> None:
     with pytest.raises(SettingsError, match=f"setting {name} = ") as refused:
         Settings.load(**{name: value})
     assert (refused.value.setting, refused.value.value) == (name, value)
 
 
-@pytest.mark.parametrize(("name", "value"), [pair for pair in WRONG if isinstance(pair[1], str)])
-def test_the_environment_is_checked_likewise(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "value"), [pair for pair in INVALID if isinstance(pair[1], str)])
+def test_an_invalid_value_in_the_environment_is_refused_by_the_setting_s_name(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(f"CKVD_{name.upper()}", value)
     with pytest.raises(SettingsError, match=f"setting {name} = "):
         Settings.load()
 
 
-def test_a_setting_that_does_not_exist_is_refused_with_those_that_do() -> None:
+def test_an_unknown_setting_is_refused_with_a_list_of_the_known_ones() -> None:
     with pytest.raises(SettingsError, match="there are only cache_dir, vision_url"):
         Settings.load(cachedir="x")
 
 
-@pytest.mark.parametrize("door", [ckvd_sql.connect, ckvd_sql.register, CryptoKlineVisionData])
-def test_every_door_refuses_a_bad_setting(door: Any) -> None:
+@pytest.mark.parametrize("entry_point", [ckvd_sql.connect, ckvd_sql.register, CryptoKlineVisionData])
+def test_every_entry_point_refuses_an_invalid_setting(entry_point: Any) -> None:
     with pytest.raises(SettingsError, match="retries"):
-        door(retries="many")
+        entry_point(retries="many")
 
 
-def test_settings_beside_a_settings_object_are_not_dropped_in_silence(tmp_path: Path) -> None:
-    given = Settings.load(cache_dir=tmp_path)
+def test_settings_beside_a_settings_object_are_not_silently_ignored(tmp_path: Path) -> None:
+    settings = Settings.load(cache_dir=tmp_path)
     try:
-        client = CryptoKlineVisionData(given, offline=True)
+        client = CryptoKlineVisionData(settings, offline=True)
     except (TypeError, ValueError):
         return
     assert client.settings.offline
@@ -127,12 +129,12 @@ def test_the_defaults_need_no_key_and_no_setting() -> None:
     assert settings.cache_dir == Path.home() / ".cache" / "ckvd"
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(AttributeError):
         Settings.load().retries = 5
 
 
-def test_the_clock_runs_unless_it_is_fixed() -> None:
+def test_the_clock_runs_unless_now_is_set() -> None:
     assert Settings.load(now="2024-06-01").clock() == parse_time("2024-06-01", "now")
     running = Settings.load()
     assert running.clock() <= running.clock()

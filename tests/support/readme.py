@@ -1,6 +1,6 @@
-"""Runs the sessions of README.md against the sandbox and puts what they print under them.
+"""Runs the sessions of README.md against the sandbox and writes their output under them.
 
-`python -m tests.support.readme` (`make readme`) writes the page; `test_readme` holds that it is what it would write.
+`python -m tests.support.readme` (`make readme`) updates the page; `test_readme` checks that it is up to date.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BLOCK = re.compile(r"^```(console|pycon)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 
 
 def render(page: str) -> str:
-    """The page with each session's output as it is now."""
+    """The page with the current output of each session."""
     names: dict[str, Any] = {}
     with (
         tempfile.TemporaryDirectory() as home,
@@ -53,7 +53,7 @@ def _exchange(home: str) -> Iterator[dict[str, str]]:
 
 
 def _console(session: str) -> str:
-    """A shell session: the lines that begin with `$ `, each with what it prints."""
+    """A shell session: the lines that begin with `$ `, each followed by its output."""
     shown = []
     for command in re.findall(r"^\$ (.*)$", session, re.MULTILINE):
         ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
@@ -62,7 +62,7 @@ def _console(session: str) -> str:
 
 
 def _python(session: str, names: dict[str, Any]) -> str:
-    """A Python session, its names shared with the ones before it."""
+    """A Python session; it shares its names with earlier sessions."""
     shown = []
     for example in doctest.DocTestParser().get_examples(session):
         first, *rest = example.source.splitlines()

@@ -1,4 +1,4 @@
-"""The day store: a file appears whole and says what it is; what is not exactly that is no answer."""
+"""The day store: files are written atomically with metadata, and anything else at their paths is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import threading
 from collections import Counter
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
@@ -20,62 +20,36 @@ from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import BAR_SCHEMA, NO_BARS
 from ckvd_sql.market.parse import parse_time
-from ckvd_sql.market.periods import HOUR, day_start
 from ckvd_sql.market.provenance import GapCheck, Provenance, Source
 from ckvd_sql.market.series import INTERVALS, Market, Series
+from tests.support.damage import replace
+from tests.support.day_files import BARS, DATE, HOURS, hourly_bars
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-SERIES = Series(Market.SPOT, "BTCUSDT", INTERVALS["1h"])
-DATE = date(2024, 6, 1)
 FETCHED = parse_time("2024-06-02T05:00:00.123456", "time")
 ORIGIN = Provenance(
     Source.VISION, "https://archive.example/x.zip", "ab" * 32, FETCHED, verified=True, gaps=GapCheck.CONFIRMED
 )
 
 
-def bars_of(day: date, rows: int = 24) -> pa.RecordBatch:
-    times = [day_start(day) + number * HOUR for number in range(rows)]
-    columns: list[Any] = [
-        pa.array([number + position / 16 for number in range(rows)]).cast(field.type)
-        if pa.types.is_floating(field.type)
-        else pa.array(times if field.name != "trades" else range(rows), pa.int64()).cast(field.type)
-        for position, field in enumerate(BAR_SCHEMA)
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=BAR_SCHEMA)
-
-
-BARS = bars_of(DATE)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> DayStore:
-    return DayStore(tmp_path / "cache")
-
-
 @pytest.fixture
 def path(store: DayStore) -> Path:
-    store.write(SERIES, DATE, BARS, ORIGIN)
-    return store.path(SERIES, DATE)
+    store.write(HOURS, DATE, BARS, ORIGIN)
+    return store.path(HOURS, DATE)
 
 
-def replace(path: Path, content: bytes) -> None:
-    other = path.with_name("other")
-    other.write_bytes(content)
-    other.replace(path)
-
-
-def test_a_day_comes_back_bit_for_bit(store: DayStore, path: Path) -> None:
+def test_a_day_is_read_bit_for_bit_as_written(store: DayStore, path: Path) -> None:
     assert path.is_file()
-    assert store.read(SERIES, DATE).equals(BARS)
+    assert store.read(HOURS, DATE).equals(BARS)
 
 
-def test_a_day_without_a_bar_comes_back_too(store: DayStore) -> None:
-    store.write(SERIES, DATE, NO_BARS, ORIGIN)
-    assert store.read(SERIES, DATE).equals(NO_BARS)
-    assert not store.has_rows(SERIES)
+def test_a_day_without_bars_is_read_as_written(store: DayStore) -> None:
+    store.write(HOURS, DATE, NO_BARS, ORIGIN)
+    assert store.read(HOURS, DATE).equals(NO_BARS)
+    assert not store.has_rows(HOURS)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +60,7 @@ def test_a_day_without_a_bar_comes_back_too(store: DayStore) -> None:
         (Market.CM, "1mo", "binance/cm/BTCUSDT/1mo"),
     ],
 )
-def test_a_day_lies_where_the_layout_says(store: DayStore, market: Market, interval: str, folder: str) -> None:
+def test_a_day_file_has_the_documented_path(store: DayStore, market: Market, interval: str, folder: str) -> None:
     series = Series(market, "BTCUSDT", INTERVALS[interval])
     store.write(series, DATE, BARS.slice(0, 1), ORIGIN)
     assert (store.root / folder / "2024-06-01.arrow").is_file()
@@ -98,57 +72,57 @@ def test_a_day_file_is_a_plain_uncompressed_arrow_file(store: DayStore, path: Pa
         table = ipc.open_file(source).read_all()
         assert pa.total_allocated_bytes() - before < BARS.nbytes / 2  # mapped, not copied
     assert table.schema.equals(BAR_SCHEMA)
-    assert table.combine_chunks().to_batches()[0].equals(store.read(SERIES, DATE))
+    assert table.combine_chunks().to_batches()[0].equals(store.read(HOURS, DATE))
 
 
-def test_a_day_file_says_where_it_came_from(store: DayStore, path: Path) -> None:
-    found = store.describe(SERIES, DATE)
+def test_a_day_file_holds_its_provenance(store: DayStore, path: Path) -> None:
+    found = store.describe(HOURS, DATE)
     assert found.provenance == ORIGIN
     assert (found.rows, found.stamp.size, found.path) == (24, path.stat().st_size, path)
 
 
-def test_a_day_file_states_its_series_its_date_and_the_hash_of_its_bars(path: Path) -> None:
+def test_a_day_file_s_metadata_has_its_series_date_and_body_hash(path: Path) -> None:
     with pa.memory_map(str(path)) as source:
-        said = {key.decode(): value.decode() for key, value in ipc.open_file(source).schema.metadata.items()}
-    assert said["ckvd.series"] == "binance/spot/BTCUSDT/1h"
-    assert (said["ckvd.date"], said["ckvd.rows"]) == ("2024-06-01", "24")
-    assert said["ckvd.body"] == body_hash(BARS)
-    assert said["ckvd.sha256"] == ORIGIN.sha256
+        metadata = {key.decode(): value.decode() for key, value in ipc.open_file(source).schema.metadata.items()}
+    assert metadata["ckvd.series"] == "binance/spot/BTCUSDT/1h"
+    assert (metadata["ckvd.date"], metadata["ckvd.rows"]) == ("2024-06-01", "24")
+    assert metadata["ckvd.body"] == body_hash(BARS)
+    assert metadata["ckvd.sha256"] == ORIGIN.sha256
 
 
-def test_the_hash_tells_bars_apart_by_their_last_bit() -> None:
+def test_the_body_hash_differs_if_one_bit_of_a_value_differs() -> None:
     column = BARS.column("close").to_pylist()
     column[-1] += 2**-40
     other = BARS.set_column(4, BAR_SCHEMA.field("close"), pa.array(column))
     assert body_hash(other) != body_hash(BARS)
-    assert body_hash(bars_of(DATE)) == body_hash(BARS)
+    assert body_hash(hourly_bars(DATE)) == body_hash(BARS)
     assert body_hash(BARS.slice(3, 5)) == body_hash(
         pa.RecordBatch.from_pylist(BARS.slice(3, 5).to_pylist(), BAR_SCHEMA)
     )
 
 
-def test_nothing_but_the_day_is_left_in_its_folder(path: Path) -> None:
+def test_writing_a_day_leaves_only_the_day_file_in_its_folder(path: Path) -> None:
     assert os.listdir(path.parent) == [path.name]  # noqa: PTH208 (hidden files too)
 
 
-def test_a_disk_that_refuses_leaves_neither_a_file_nor_a_piece_of_one(store: DayStore) -> None:
-    store.folder(SERIES).parent.mkdir(parents=True)
-    store.folder(SERIES).write_text("a file in the folder's place")
+def test_a_failed_write_leaves_no_file_and_no_partial_file(store: DayStore) -> None:
+    store.folder(HOURS).parent.mkdir(parents=True)
+    store.folder(HOURS).write_text("a file in the folder's place")
     with pytest.raises(OSError, match="1h"):
-        store.write(SERIES, DATE, BARS, ORIGIN)
-    assert store.days(SERIES) == frozenset()
+        store.write(HOURS, DATE, BARS, ORIGIN)
+    assert store.days(HOURS) == frozenset()
     with pytest.raises((FileNotFoundError, CacheError)):
-        store.read(SERIES, DATE)
+        store.read(HOURS, DATE)
 
 
-def test_a_day_that_is_not_there_is_not_found(store: DayStore) -> None:
+def test_reading_a_missing_day_raises_file_not_found(store: DayStore) -> None:
     with pytest.raises(FileNotFoundError):
-        store.read(SERIES, DATE)
-    assert store.days(SERIES) == frozenset()
+        store.read(HOURS, DATE)
+    assert store.days(HOURS) == frozenset()
 
 
 def foreign(change: Callable[[pa.Schema], pa.Schema], bars: pa.RecordBatch = BARS) -> Callable[[bytes], bytes]:
-    """A sound Arrow file that is not quite a day file."""
+    """A valid Arrow file that is not a day file."""
 
     def made(content: bytes) -> bytes:
         schema = change(ipc.open_file(content).schema)
@@ -180,12 +154,12 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("method", ["read", "describe"])
-def test_a_damaged_or_foreign_file_is_refused_by_its_path(
+def test_a_damaged_or_foreign_file_is_an_error_that_names_its_path(
     store: DayStore, path: Path, damage: str, method: str
 ) -> None:
     replace(path, DAMAGES[damage](path.read_bytes()))
     with pytest.raises(CacheError) as refused:
-        getattr(store, method)(SERIES, DATE)
+        getattr(store, method)(HOURS, DATE)
     assert refused.value.path == str(path)
     assert str(path) in str(refused.value)
 
@@ -196,10 +170,12 @@ def test_a_damaged_or_foreign_file_is_refused_by_its_path(
         (Series(Market.SPOT, "ETHUSDT", INTERVALS["1h"]), DATE),
         (Series(Market.UM, "BTCUSDT", INTERVALS["1h"]), DATE),
         (Series(Market.SPOT, "BTCUSDT", INTERVALS["2h"]), DATE),
-        (SERIES, date(2024, 6, 2)),
+        (HOURS, date(2024, 6, 2)),
     ],
 )
-def test_a_day_file_in_another_s_place_is_refused(store: DayStore, path: Path, series: Series, day: date) -> None:
+def test_a_day_file_at_the_path_of_another_day_is_refused(
+    store: DayStore, path: Path, series: Series, day: date
+) -> None:
     place = store.path(series, day)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(path.read_bytes())
@@ -209,15 +185,15 @@ def test_a_day_file_in_another_s_place_is_refused(store: DayStore, path: Path, s
 
 
 def test_bars_of_another_day_are_refused_whatever_the_metadata_says(store: DayStore) -> None:
-    store.write(SERIES, DATE, bars_of(date(2024, 6, 2)), ORIGIN)
+    store.write(HOURS, DATE, hourly_bars(date(2024, 6, 2)), ORIGIN)
     with pytest.raises(CacheError):
-        store.read(SERIES, DATE)
+        store.read(HOURS, DATE)
 
 
-def test_a_folder_in_a_day_s_place_is_refused(store: DayStore) -> None:
-    store.path(SERIES, DATE).mkdir(parents=True)
+def test_a_folder_at_the_path_of_a_day_is_refused(store: DayStore) -> None:
+    store.path(HOURS, DATE).mkdir(parents=True)
     with pytest.raises(CacheError):
-        store.read(SERIES, DATE)
+        store.read(HOURS, DATE)
 
 
 _DAMAGE_AT_RANDOM = """
@@ -225,22 +201,23 @@ import random, sys
 from pathlib import Path
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError
-from tests.test_cache import BARS, DATE, SERIES, replace
-store, chance = DayStore(Path(sys.argv[1])), random.Random(int(sys.argv[2]))
-path = store.path(SERIES, DATE)
-sound = path.read_bytes()
+from tests.support.damage import replace
+from tests.support.day_files import BARS, DATE, HOURS
+store, rng = DayStore(Path(sys.argv[1])), random.Random(int(sys.argv[2]))
+path = store.path(HOURS, DATE)
+valid = path.read_bytes()
 for _ in range(500):
-    damaged = bytearray(sound)
-    for _ in range(chance.choice((1, 2, 8))):
-        damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+    damaged = bytearray(valid)
+    for _ in range(rng.choice((1, 2, 8))):
+        damaged[rng.randrange(len(damaged))] = rng.randrange(256)
     replace(path, bytes(damaged))
     for read in (store.read, store.describe, store.verify):
         try:
-            found = read(SERIES, DATE)
+            found = read(HOURS, DATE)
         except CacheError:
             continue
         if read == store.verify:
-            assert store.read(SERIES, DATE).equals(BARS), "verify passed what was not written"
+            assert store.read(HOURS, DATE).equals(BARS), "verify passed what was not written"
         if read == store.read:
             str(found.column("close").to_pylist())
 print("survived")
@@ -248,7 +225,7 @@ print("survived")
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_no_damage_crashes_the_reader_or_escapes_verify(store: DayStore, path: Path, seed: int) -> None:
+def test_random_damage_neither_crashes_the_reader_nor_passes_verify(store: DayStore, path: Path, seed: int) -> None:
     assert path.is_file()
     command = [sys.executable, "-c", _DAMAGE_AT_RANDOM, str(store.root), str(seed)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -256,18 +233,18 @@ def test_no_damage_crashes_the_reader_or_escapes_verify(store: DayStore, path: P
 
 
 def test_verify_finds_a_single_changed_bit_anywhere(store: DayStore, path: Path) -> None:
-    store.verify(SERIES, DATE)
-    sound = path.read_bytes()
-    chance = random.Random(5)  # noqa: S311 (no secret)
-    for position in chance.sample(range(len(sound)), 400):
-        damaged = bytearray(sound)
-        damaged[position] ^= 1 << chance.randrange(8)
+    store.verify(HOURS, DATE)
+    valid = path.read_bytes()
+    rng = random.Random(5)  # noqa: S311 (no secret)
+    for position in rng.sample(range(len(valid)), 400):
+        damaged = bytearray(valid)
+        damaged[position] ^= 1 << rng.randrange(8)
         replace(path, bytes(damaged))
         try:
-            store.verify(SERIES, DATE)
+            store.verify(HOURS, DATE)
         except CacheError:
             continue
-        assert store.read(SERIES, DATE).equals(BARS), position  # it was padding
+        assert store.read(HOURS, DATE).equals(BARS), position  # it was padding
 
 
 def test_writers_of_the_same_day_do_not_disturb_each_other_or_their_readers(store: DayStore) -> None:
@@ -276,8 +253,8 @@ def test_writers_of_the_same_day_do_not_disturb_each_other_or_their_readers(stor
     def work() -> None:
         for number in range(60):
             try:
-                store.write(SERIES, DATE, BARS, Provenance(Source.REST, "u" * (number % 7 * 1000), "", FETCHED))
-                if not store.read(SERIES, DATE).equals(BARS):
+                store.write(HOURS, DATE, BARS, Provenance(Source.REST, "u" * (number % 7 * 1000), "", FETCHED))
+                if not store.read(HOURS, DATE).equals(BARS):
                     errors["other bars"] += 1
             except Exception as error:  # noqa: BLE001 (whatever it is)
                 errors[type(error).__name__] += 1
@@ -290,10 +267,10 @@ def test_writers_of_the_same_day_do_not_disturb_each_other_or_their_readers(stor
     assert not errors
 
 
-def test_what_was_read_stays_true_when_the_file_is_replaced(store: DayStore, path: Path) -> None:
-    before = store.read(SERIES, DATE)
-    store.write(SERIES, DATE, BARS.slice(0, 3), ORIGIN)
-    assert store.read(SERIES, DATE).num_rows == 3
+def test_bars_that_were_read_do_not_change_when_the_file_is_replaced(store: DayStore, path: Path) -> None:
+    before = store.read(HOURS, DATE)
+    store.write(HOURS, DATE, BARS.slice(0, 3), ORIGIN)
+    assert store.read(HOURS, DATE).num_rows == 3
     path.unlink()
     assert before.equals(BARS)
 
@@ -302,45 +279,45 @@ def test_the_days_of_a_series_are_those_with_a_file(store: DayStore, path: Path)
     names = ("2024-06-03.arrow.tmp", ".2024-06-04.arrow.tmp", "2024-6-5.arrow", "2024-13-01.arrow", "x.arrow")
     for name in (*names, "2024-06-01.damaged"):
         (path.parent / name).write_bytes(b"x")
-    store.write(SERIES, date(2024, 2, 29), bars_of(date(2024, 2, 29)), ORIGIN)
-    assert store.days(SERIES) == {DATE, date(2024, 2, 29)}
+    store.write(HOURS, date(2024, 2, 29), hourly_bars(date(2024, 2, 29)), ORIGIN)
+    assert store.days(HOURS) == {DATE, date(2024, 2, 29)}
 
 
-def test_a_new_day_is_seen_at_once_and_a_deleted_one_no_longer(store: DayStore, path: Path) -> None:
+def test_days_reflects_new_and_deleted_files_at_once(store: DayStore, path: Path) -> None:
     for number in range(2, 20):
         day = date(2024, 6, number)
-        store.write(SERIES, day, bars_of(day), ORIGIN)
-        assert day in store.days(SERIES)
+        store.write(HOURS, day, hourly_bars(day), ORIGIN)
+        assert day in store.days(HOURS)
     path.unlink()
-    assert DATE not in store.days(SERIES)
+    assert DATE not in store.days(HOURS)
 
 
-def test_a_damaged_file_is_set_aside_and_its_place_is_free(store: DayStore, path: Path) -> None:
+def test_set_aside_renames_a_damaged_file_and_frees_its_path(store: DayStore, path: Path) -> None:
     replace(path, b"damaged")
-    store.set_aside(SERIES, DATE)
+    store.set_aside(HOURS, DATE)
     assert [one.read_bytes() for one in path.parent.iterdir()] == [b"damaged"]
-    assert store.days(SERIES) == frozenset()
-    store.set_aside(SERIES, DATE)  # another caller was faster
+    assert store.days(HOURS) == frozenset()
+    store.set_aside(HOURS, DATE)  # another caller was faster
 
 
-def test_a_damaged_day_is_no_sign_of_a_symbol_and_no_error(store: DayStore, path: Path) -> None:
-    assert store.has_rows(SERIES)
+def test_a_damaged_day_does_not_make_a_series_known(store: DayStore, path: Path) -> None:
+    assert store.has_rows(HOURS)
     replace(path, b"damaged")
-    assert not store.has_rows(SERIES)
+    assert not store.has_rows(HOURS)
 
 
-def test_a_listing_is_remembered_to_the_microsecond(store: DayStore) -> None:
-    assert store.first_open(SERIES) is None
-    store.remember_first_open(SERIES, FETCHED)
-    assert store.first_open(SERIES) == FETCHED
-    (store.folder(SERIES) / ".listed").write_bytes(b"\xff\0damaged")
-    assert store.first_open(SERIES) is None
+def test_the_listing_time_is_stored_to_the_microsecond(store: DayStore) -> None:
+    assert store.first_open(HOURS) is None
+    store.remember_first_open(HOURS, FETCHED)
+    assert store.first_open(HOURS) == FETCHED
+    (store.folder(HOURS) / ".listed").write_bytes(b"\xff\0damaged")
+    assert store.first_open(HOURS) is None
 
 
-def test_the_series_on_disk_are_known_by_their_folders(store: DayStore) -> None:
+def test_series_lists_the_series_that_have_a_folder(store: DayStore) -> None:
     made = [
         Series(Market.CM, "BTCUSD_PERP", INTERVALS["1mo"]),
-        SERIES,
+        HOURS,
         Series(Market.SPOT, "币安人生USDT", INTERVALS["1m"]),
     ]
     for series in made:
@@ -353,35 +330,35 @@ def test_the_series_on_disk_are_known_by_their_folders(store: DayStore) -> None:
 
 @pytest.mark.parametrize("rows", [1, 3, 23])
 @pytest.mark.parametrize("first", [0, 1])
-def test_a_day_cut_out_of_a_month_is_written_as_if_it_stood_alone(store: DayStore, rows: int, first: int) -> None:
-    """Arrow would write what lies behind a slice at the start of its buffers."""
-    store.write(SERIES, DATE, BARS.slice(first, rows), ORIGIN)
-    assert store.read(SERIES, DATE).equals(BARS.slice(first, rows))
-    assert store.verify(SERIES, DATE).rows == rows
+def test_a_slice_of_a_month_is_written_as_a_day_of_its_own(store: DayStore, rows: int, first: int) -> None:
+    """A slice shares its buffers with the month; only the slice must be written."""
+    store.write(HOURS, DATE, BARS.slice(first, rows), ORIGIN)
+    assert store.read(HOURS, DATE).equals(BARS.slice(first, rows))
+    assert store.verify(HOURS, DATE).rows == rows
 
 
-def test_days_written_together_are_each_there_with_their_own_origin(store: DayStore) -> None:
+def test_days_written_together_each_have_their_own_provenance(store: DayStore) -> None:
     days = [date(2024, 6, 30), date(2024, 7, 1), date(2024, 7, 2)]
     origins = [
         Provenance(Source.VISION, f"https://archive.example/{day}", "ab" * 32, FETCHED, verified=True) for day in days
     ]
-    bars = [bars_of(day, rows) for day, rows in zip(days, (24, 0, 7), strict=True)]
-    store.write_days(SERIES, dict(zip(days, zip(bars, origins, strict=True), strict=True)))
-    assert [store.verify(SERIES, day).provenance for day in days] == origins
-    assert [store.read(SERIES, day) for day in days] == bars
-    assert not list(store.folder(SERIES).glob(".*.tmp"))
+    bars = [hourly_bars(day, rows) for day, rows in zip(days, (24, 0, 7), strict=True)]
+    store.write_days(HOURS, dict(zip(days, zip(bars, origins, strict=True), strict=True)))
+    assert [store.verify(HOURS, day).provenance for day in days] == origins
+    assert [store.read(HOURS, day) for day in days] == bars
+    assert not list(store.folder(HOURS).glob(".*.tmp"))
 
 
-def test_a_day_that_the_disk_refuses_does_not_keep_others_from_it(store: DayStore) -> None:
+def test_a_day_that_can_not_be_written_does_not_prevent_the_others(store: DayStore) -> None:
     days = [date(2024, 6, 1), date(2024, 6, 2), date(2024, 6, 3)]
-    (store.path(SERIES, days[1]) / "in the way").mkdir(parents=True)
+    (store.path(HOURS, days[1]) / "in the way").mkdir(parents=True)
     with pytest.raises(OSError, match="directory"):
-        store.write_days(SERIES, {day: (bars_of(day), ORIGIN) for day in days})
-    assert store.read(SERIES, days[0]).equals(bars_of(days[0]))
-    assert store.read(SERIES, days[2]).equals(bars_of(days[2]))
-    assert not list(store.folder(SERIES).glob(".*.tmp"))
+        store.write_days(HOURS, {day: (hourly_bars(day), ORIGIN) for day in days})
+    assert store.read(HOURS, days[0]).equals(hourly_bars(days[0]))
+    assert store.read(HOURS, days[2]).equals(hourly_bars(days[2]))
+    assert not list(store.folder(HOURS).glob(".*.tmp"))
 
 
-def test_nothing_to_write_leaves_no_trace(store: DayStore) -> None:
-    store.write_days(SERIES, {})
+def test_writing_no_days_creates_nothing(store: DayStore) -> None:
+    store.write_days(HOURS, {})
     assert not store.root.exists()

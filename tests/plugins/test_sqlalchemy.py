@@ -1,4 +1,4 @@
-"""SQLAlchemy: an engine whose URL carries the plug-in and its settings has the SQL names on every connection."""
+"""The SQLAlchemy plug-in: an engine whose URL names it has the SQL functions and views on every connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Truth
 
-# Where the package is installed, its entry point says the same.
+# An installed package registers the plug-in by its entry point.
 plugins.register("ckvd", "ckvd_sql.plugins.sqlalchemy", "CkvdPlugin")
 
 SPAN = ("BTCUSDT", "1h", "2024-06-03", "2024-06-05")
@@ -37,13 +37,13 @@ def engine(settings: dict[str, Any]) -> Iterator[Engine]:
     engine.dispose()
 
 
-def test_a_query(engine: Engine, truth: Truth) -> None:
+def test_a_query_returns_the_bars(engine: Engine, truth: Truth) -> None:
     with engine.connect() as connection:
         rows = connection.execute(text(f"SELECT close FROM ckvd_klines{SPAN} ORDER BY open_time")).fetchall()
     assert [row[0] for row in rows] == [bar[4] for bar in truth(*SPAN)]
 
 
-def test_parameters(engine: Engine, truth: Truth) -> None:
+def test_bound_parameters_are_arguments_of_the_table_function(engine: Engine, truth: Truth) -> None:
     query = text("SELECT count(*) FROM ckvd_klines(:symbol, :interval, :start, :end)")
     values = dict(zip(("symbol", "interval", "start", "end"), SPAN, strict=True))
     with engine.connect() as connection:
@@ -51,21 +51,21 @@ def test_parameters(engine: Engine, truth: Truth) -> None:
 
 
 @pytest.mark.parametrize("view", ["ckvd_cache", "ckvd_cache_days"])
-def test_the_views_reflect(engine: Engine, view: str) -> None:
+def test_views_are_found_by_reflection(engine: Engine, view: str) -> None:
     inspector = inspect(engine)
     assert view in inspector.get_view_names()
     columns = {column["name"] for column in inspector.get_columns(view)}
     assert columns >= {"provider", "market", "symbol", "interval", "date"}
 
 
-def test_several_connections_of_a_pool(settings: dict[str, Any], truth: Truth, tmp_path: Any) -> None:
+def test_connections_of_a_pool_query_concurrently(settings: dict[str, Any], truth: Truth, tmp_path: Any) -> None:
     engine = create_engine(url_for(settings, str(tmp_path / "user.duckdb")), pool_size=3)
     counts: list[Any] = []
-    together = threading.Barrier(3)
+    barrier = threading.Barrier(3)
 
     def work() -> None:
         with engine.connect() as connection:
-            together.wait()
+            barrier.wait()
             counts.append(connection.execute(text(f"SELECT count(*) FROM ckvd_klines{SPAN}")).scalar())
 
     threads = [threading.Thread(target=work) for _ in range(3)]

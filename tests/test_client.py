@@ -1,4 +1,4 @@
-"""The Python API: the same bars without SQL, a plan, a fetch that reports, and typed errors."""
+"""The Python client: bars, plan, fetch with its report, and typed errors."""
 
 from __future__ import annotations
 
@@ -38,11 +38,13 @@ SPAN = ("2024-06-03", "2024-06-05")
 
 def bars_of(con: DuckDBPyConnection, frame: pl.DataFrame | pa.Table) -> list[Bar]:
     table = frame.to_arrow() if isinstance(frame, pl.DataFrame) else frame
-    con.register("bars_of_it", table)
-    return read(con, "bars_of_it")
+    con.register("bars_of_frame", table)
+    return read(con, "bars_of_frame")
 
 
-def test_the_bars_of_a_range(con: DuckDBPyConnection, client: CryptoKlineVisionData, truth: Truth) -> None:
+def test_get_data_and_klines_return_the_bars_of_a_range(
+    con: DuckDBPyConnection, client: CryptoKlineVisionData, truth: Truth
+) -> None:
     assert bars_of(con, client.get_data("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
     assert bars_of(con, client.klines("BTCUSDT", *SPAN)) == truth("BTCUSDT", "1h", *SPAN)
 
@@ -51,18 +53,18 @@ def test_the_bars_of_a_range(con: DuckDBPyConnection, client: CryptoKlineVisionD
     ("start", "end"),
     [
         (date(2024, 6, 3), date(2024, 6, 5)),
-        (datetime(2024, 6, 3), datetime(2024, 6, 5)),  # noqa: DTZ001 (without a zone, that is the point)
+        (datetime(2024, 6, 3), datetime(2024, 6, 5)),  # noqa: DTZ001 (without a time zone, on purpose)
         (datetime(2024, 6, 3, 2, tzinfo=timezone(timedelta(hours=2))), datetime(2024, 6, 5, tzinfo=UTC)),
         ("2024-06-03T00:00:00Z", "2024-06-05 05:45+05:45"),
     ],
 )
-def test_times_may_be_given_in_many_ways(
+def test_times_may_be_dates_datetimes_or_text(
     con: DuckDBPyConnection, client: CryptoKlineVisionData, truth: Truth, start: Any, end: Any
 ) -> None:
     assert bars_of(con, client.get_data("BTCUSDT", start, end)) == truth("BTCUSDT", "1h", *SPAN)
 
 
-def test_the_columns_are_those_of_sql(con: DuckDBPyConnection, client: CryptoKlineVisionData) -> None:
+def test_the_columns_are_the_same_as_in_sql(con: DuckDBPyConnection, client: CryptoKlineVisionData) -> None:
     frame = client.get_data("BTCUSDT", *SPAN)
     names = [row[0] for row in con.sql("DESCRIBE FROM ckvd_klines('BTCUSDT', '1h', '2024-06-03')").fetchall()]
     assert frame.columns == client.klines("BTCUSDT", *SPAN).column_names == names
@@ -72,27 +74,27 @@ def test_the_columns_are_those_of_sql(con: DuckDBPyConnection, client: CryptoKli
 
 
 @pytest.mark.parametrize("interval", ["1h", "1w"])
-def test_a_range_without_bars_has_the_columns_all_the_same(client: CryptoKlineVisionData, interval: str) -> None:
+def test_a_range_without_bars_has_the_same_columns(client: CryptoKlineVisionData, interval: str) -> None:
     full, empty = (client.get_data("BTCUSDT", start, "2024-06-05", interval) for start in ("2024-05-27", "2024-06-05"))
     assert full.height
     assert empty.height == 0
     assert empty.schema == full.schema
 
 
-def test_an_end_that_is_left_out_is_now(con: DuckDBPyConnection, client: CryptoKlineVisionData, truth: Truth) -> None:
+def test_a_missing_end_means_now(con: DuckDBPyConnection, client: CryptoKlineVisionData, truth: Truth) -> None:
     assert bars_of(con, client.get_data("BTCUSDT", "2024-06-14")) == truth(
         "BTCUSDT", "1h", "2024-06-14", "2024-06-15T12:00:30"
     )
 
 
-def test_the_forming_bar_on_request(client: CryptoKlineVisionData) -> None:
-    closed, all_of_it = (
+def test_include_open_adds_the_forming_bar(client: CryptoKlineVisionData) -> None:
+    closed, with_open = (
         client.get_data("BTCUSDT", "2024-06-15", include_open=include_open).height for include_open in (False, True)
     )
-    assert all_of_it == closed + 1
+    assert with_open == closed + 1
 
 
-def test_several_symbols_of_another_market(client: CryptoKlineVisionData, truth: Truth) -> None:
+def test_several_symbols_of_another_market_are_returned_in_turn(client: CryptoKlineVisionData, truth: Truth) -> None:
     frame = client.get_data(["ETHUSDT", "BTCUSDT"], *SPAN, "4h", "um")
     assert frame["symbol"].unique(maintain_order=True).to_list() == ["ETHUSDT", "BTCUSDT"]
     assert frame.height == 2 * len(truth("BTCUSDT", "4h", *SPAN, "um"))
@@ -107,7 +109,7 @@ def test_python_and_sql_share_the_cache(
     assert not exchange.requests
 
 
-def test_warm_bars_are_the_files_own_memory(client: CryptoKlineVisionData) -> None:
+def test_cached_bars_are_mapped_not_copied(client: CryptoKlineVisionData) -> None:
     client.fetch("BTCUSDT", *SPAN, "1m")
     before = pa.total_allocated_bytes()
     table = client.klines("BTCUSDT", *SPAN, "1m")
@@ -140,7 +142,7 @@ def test_an_argument_that_is_refused_is_a_typed_error_and_a_value_error(
     assert not exchange.requests
 
 
-def test_the_plan_asks_nobody_and_is_that_of_sql(
+def test_the_plan_sends_no_request_and_equals_the_plan_in_sql(
     con: DuckDBPyConnection, client: CryptoKlineVisionData, exchange: Sandbox
 ) -> None:
     client.fetch("BTCUSDT", "2024-06-13", "2024-06-14")
@@ -152,7 +154,7 @@ def test_the_plan_asks_nobody_and_is_that_of_sql(
     assert [tuple(row.values()) for row in plan.to_pylist()] == rows
 
 
-def test_the_plan_tells_a_forming_bar(client: CryptoKlineVisionData) -> None:
+def test_the_plan_has_a_forming_bar_only_on_request(client: CryptoKlineVisionData) -> None:
     assert client.plan("BTCUSDT", "2024-06-10", interval="1w").num_rows == 0
     assert client.plan("BTCUSDT", "2024-06-10", interval="1w", include_open=True).num_rows == 1
 
@@ -160,7 +162,7 @@ def test_the_plan_tells_a_forming_bar(client: CryptoKlineVisionData) -> None:
 # fetch.
 
 
-def test_a_fetch_reports_every_day_in_order_and_again_as_cached(
+def test_a_fetch_reports_every_day_in_order_and_the_next_one_reports_it_as_cached(
     client: CryptoKlineVisionData, exchange: Sandbox
 ) -> None:
     report = client.fetch("BTCUSDT", "2024-06-12", "2024-06-15T12:00")
@@ -172,14 +174,14 @@ def test_a_fetch_reports_every_day_in_order_and_again_as_cached(
     assert not exchange.requests
 
 
-def test_a_fetch_tells_each_day_as_soon_as_it_is_known(client: CryptoKlineVisionData) -> None:
-    told: list[DayReport] = []
-    report = client.fetch(["BTCUSDT", "ETHUSDT"], "2024-06-01", "2024-06-08", progress=told.append)
-    assert tuple(told) == report.days
-    assert len(told) == 14
+def test_a_fetch_reports_each_day_as_progress(client: CryptoKlineVisionData) -> None:
+    reported: list[DayReport] = []
+    report = client.fetch(["BTCUSDT", "ETHUSDT"], "2024-06-01", "2024-06-08", progress=reported.append)
+    assert tuple(reported) == report.days
+    assert len(reported) == 14
 
 
-def test_a_fetch_reports_a_failed_day_and_goes_on(client: CryptoKlineVisionData, exchange: Sandbox) -> None:
+def test_a_fetch_reports_a_failed_day_and_continues(client: CryptoKlineVisionData, exchange: Sandbox) -> None:
     exchange.add(Fault(r"2024-06-06\.zip", "status", status=404))
     exchange.add(Fault(r"/klines\?", "status", status=500))
     report = client.fetch("BTCUSDT", "2024-06-01", "2024-06-13")
@@ -194,20 +196,20 @@ def test_a_fetch_reports_a_failed_day_and_goes_on(client: CryptoKlineVisionData,
     assert again.counts["cached"] >= report.counts["vision"]
 
 
-def test_a_fetch_goes_on_with_the_next_symbol(client: CryptoKlineVisionData) -> None:
+def test_a_fetch_continues_with_the_next_symbol(client: CryptoKlineVisionData) -> None:
     report = client.fetch(["NOPEUSDT", "BTCUSDT"], *SPAN)
     assert {day.symbol for day in report.failed} == {"NOPEUSDT"}
     assert all(isinstance(day.error, InvalidSymbolError) for day in report.failed)
     assert report.counts["vision"] == 2
 
 
-def test_a_fetch_that_was_interrupted_goes_on_where_it_was(client: CryptoKlineVisionData, exchange: Sandbox) -> None:
-    def enough(day: DayReport) -> None:
+def test_an_interrupted_fetch_continues_from_the_cached_days(client: CryptoKlineVisionData, exchange: Sandbox) -> None:
+    def interrupt(day: DayReport) -> None:
         if str(day.date) == "2024-06-05":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        client.fetch("BTCUSDT", "2024-06-01", "2024-06-13", progress=enough)
+        client.fetch("BTCUSDT", "2024-06-01", "2024-06-13", progress=interrupt)
     exchange.forget()
     report = client.fetch("BTCUSDT", "2024-06-01", "2024-06-13")
     assert report.counts["cached"] >= 5
@@ -215,7 +217,7 @@ def test_a_fetch_that_was_interrupted_goes_on_where_it_was(client: CryptoKlineVi
     assert len(report.days) == 12
 
 
-def test_a_fetch_under_a_rate_limit_says_so_of_each_day_and_asks_once(
+def test_a_fetch_under_a_rate_limit_reports_it_for_each_day_and_sends_one_request(
     client: CryptoKlineVisionData, exchange: Sandbox
 ) -> None:
     exchange.add(Fault(r"\.zip", "status", status=404))
@@ -238,7 +240,7 @@ def test_a_day_whose_bars_lie_outside_the_range_is_not_reported_as_empty(client:
     assert report.counts["empty"] == 0
 
 
-def test_a_fetch_tells_days_without_a_bar_from_days_that_failed(client: CryptoKlineVisionData) -> None:
+def test_a_fetch_distinguishes_days_without_bars_from_failed_days(client: CryptoKlineVisionData) -> None:
     report = client.fetch("1000SATSUSDT", "2023-12-08", "2023-12-14")
     outcomes = {str(day.date): day.outcome for day in report.days}
     assert [day for day, outcome in outcomes.items() if outcome == "empty"] == [
@@ -250,13 +252,13 @@ def test_a_fetch_tells_days_without_a_bar_from_days_that_failed(client: CryptoKl
 # The package.
 
 
-def test_what_is_public_is_there_and_documented() -> None:
+def test_public_names_exist_and_are_documented() -> None:
     for name in ckvd_sql.__all__:
         assert getattr(ckvd_sql, name).__doc__, name
     assert sorted(ckvd_sql.__all__) == ckvd_sql.__all__
 
 
-def test_every_error_is_one_of_the_tree() -> None:
+def test_every_public_error_is_a_ckvd_error() -> None:
     errors = [getattr(ckvd_sql, name) for name in ckvd_sql.__all__ if name.endswith("Error")]
     assert all(issubclass(error, CkvdError) for error in errors)
 

@@ -1,7 +1,7 @@
-"""Genuine Binance data through SQL, to the last digit. What is expected is read from the source's own text.
+"""Recorded Binance data through SQL, to the last digit. Expected values are parsed from the text of the source.
 
-The data lies beside the checkout (../shared/real) and is served by a stand-in that hands out its bytes; where it
-is missing, these tests skip.
+The data is in a folder beside the checkout (../shared/real) and is served unchanged by a stand-in server; without it,
+these tests are skipped.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def connect(binance: StandIn, cache: Path, **settings: Any) -> DuckDBPyConnectio
 
 
 def published_rows(day: date) -> list[list[str]]:
-    """The rows of a day's genuine zip."""
+    """The rows of a day's recorded zip."""
     path = REAL / "vision" / series("spot", "BTCUSDT", "1m").archive_path(day)
     with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
         return csv_rows(archive.read(archive.namelist()[0]))
@@ -81,7 +81,7 @@ def monthly_csv(symbol: str, month: Month) -> bytes:
 
 
 def serve_recorded(binance: StandIn, key: tuple[str, str, str]) -> list[Row]:
-    """Let the stand-in answer with the recorded rows of a series; returns them."""
+    """Let the stand-in serve the recorded rows of a series; returns them."""
     binance.rows[series(*key)] = RECORDED[key]
     return RECORDED[key]
 
@@ -90,11 +90,13 @@ def sources(con: DuckDBPyConnection, call: str) -> list[str]:
     return [source for (source,) in con.sql(f"SELECT DISTINCT source FROM {call} ORDER BY source").fetchall()]
 
 
-# The archive as it is.
+# The archive, unchanged.
 
 
 @pytest.mark.parametrize("served", ["by HTTP", "from a folder"])
-def test_every_field_of_an_archived_bar_is_what_the_archive_says(served: str, binance: StandIn, tmp_path: Path) -> None:
+def test_every_field_of_an_archived_bar_equals_the_archive_s_text(
+    served: str, binance: StandIn, tmp_path: Path
+) -> None:
     archive = binance.url if served == "by HTTP" else str(REAL / "vision")
     with connect(binance, tmp_path, vision_url=archive) as con:
         answer = read(con, NEW_YEAR_CALL)
@@ -106,25 +108,25 @@ def test_every_field_of_an_archived_bar_is_what_the_archive_says(served: str, bi
         assert binance.requests == []
 
 
-def test_a_millisecond_s_close_time_is_its_last_microsecond(binance: StandIn, tmp_path: Path) -> None:
+def test_a_close_time_in_milliseconds_becomes_its_last_microsecond(binance: StandIn, tmp_path: Path) -> None:
     with connect(binance, tmp_path) as con:
         closed = con.sql(f"SELECT epoch_us(close_time) FROM {NEW_YEAR_CALL} ORDER BY open_time").fetchall()
-    said = [int(row[6]) for day in NEW_YEAR for row in published_rows(day)]
-    assert {milliseconds % 1000 for milliseconds in said} == {999}
-    assert [one for (one,) in closed] == [milliseconds * 1000 + 999 for milliseconds in said]
+    milliseconds = [int(row[6]) for day in NEW_YEAR for row in published_rows(day)]
+    assert {time % 1000 for time in milliseconds} == {999}
+    assert [one for (one,) in closed] == [time * 1000 + 999 for time in milliseconds]
 
 
-def test_a_zip_s_provenance_is_kept_with_its_day(binance: StandIn, tmp_path: Path) -> None:
+def test_the_provenance_of_a_zip_is_stored_with_its_day(binance: StandIn, tmp_path: Path) -> None:
     with connect(binance, tmp_path) as con:
         read(con, NEW_YEAR_CALL)
-        kept = con.sql('SELECT date, "rows", url, sha256 FROM ckvd_cache_days ORDER BY date').fetchall()
-    for day, (when, rows, url, sha256) in zip(NEW_YEAR, kept, strict=True):
+        cached = con.sql('SELECT date, "rows", url, sha256 FROM ckvd_cache_days ORDER BY date').fetchall()
+    for day, (when, rows, url, sha256) in zip(NEW_YEAR, cached, strict=True):
         path = series("spot", "BTCUSDT", "1m").archive_path(day)
-        said = (REAL / "vision" / f"{path}.CHECKSUM").read_text()
-        assert (when, rows, url, sha256) == (day, 1440, f"{binance.url}/{path}", said.split()[0])
+        checksum = (REAL / "vision" / f"{path}.CHECKSUM").read_text()
+        assert (when, rows, url, sha256) == (day, 1440, f"{binance.url}/{path}", checksum.split()[0])
 
 
-def test_a_day_is_fetched_once_and_read_from_its_file_ever_after(binance: StandIn, tmp_path: Path) -> None:
+def test_a_day_is_fetched_once_and_then_read_from_its_file(binance: StandIn, tmp_path: Path) -> None:
     with connect(binance, tmp_path) as con:
         fetched = read(con, NEW_YEAR_CALL)
         assert len(binance.requests) == 2 * len(NEW_YEAR)
@@ -138,11 +140,11 @@ def test_a_day_is_fetched_once_and_read_from_its_file_ever_after(binance: StandI
     assert binance.requests == []
 
 
-# Where a source changes its ways.
+# Changes of the archive's format.
 
 
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDT"])
-def test_the_grid_goes_on_where_spot_archives_turn_from_milliseconds_to_microseconds(
+def test_bars_are_contiguous_where_spot_archives_change_from_milliseconds_to_microseconds(
     symbol: str, binance: StandIn, tmp_path: Path
 ) -> None:
     months = (Month(2024, 12), Month(2025, 1))
@@ -164,7 +166,7 @@ def test_the_grid_goes_on_where_spot_archives_turn_from_milliseconds_to_microsec
     assert gaps == []
 
 
-def test_a_header_row_is_no_bar(binance: StandIn, tmp_path: Path) -> None:
+def test_a_header_row_is_skipped(binance: StandIn, tmp_path: Path) -> None:
     text = gzip.decompress((REAL / "csv" / "um-monthly-1m" / "FILUSDT-1m-2023-04.csv.gz").read_bytes())
     assert text.startswith(b"open_time,")
     binance.publish(series("um", "FILUSDT", "1m"), Month(2023, 4), text)
@@ -175,7 +177,7 @@ def test_a_header_row_is_no_bar(binance: StandIn, tmp_path: Path) -> None:
     assert len(binance.requests) == 2
 
 
-# What another program read from the same archives.
+# Bars that another program read from the same archives.
 
 GOLDEN = {
     ("spot", "BTCUSDT"): "btcusdt_spot_1h_2024w01.parquet",
@@ -185,7 +187,7 @@ GOLDEN = {
 
 
 def golden_rows(name: str) -> list[Row]:
-    """Another program's bars, as rows that an archive or a REST host would have sent."""
+    """Another program's bars as rows of an archive or a REST answer."""
     table = pq.read_table(REAL / "golden" / name).drop_columns(["_data_source"])
     columns = table.to_pydict()
     for time in ("open_time", "close_time"):
@@ -198,7 +200,7 @@ def golden_rows(name: str) -> list[Row]:
 
 @pytest.mark.parametrize("way", ["vision", "rest"])
 @pytest.mark.parametrize(("market", "symbol"), list(GOLDEN))
-def test_a_week_is_what_another_program_read(
+def test_a_week_equals_the_bars_that_another_program_read(
     market: str, symbol: str, way: str, binance: StandIn, tmp_path: Path
 ) -> None:
     rows = golden_rows(GOLDEN[market, symbol])
@@ -217,17 +219,17 @@ def test_a_week_is_what_another_program_read(
     assert len(answer) == 7 * 24
 
 
-# What REST answered when it was recorded.
+# Recorded REST answers.
 
 
 def span(rows: Sequence[Row]) -> str:
-    """The arguments for the whole days in which the rows open."""
+    """The SQL arguments for the whole days of the rows."""
     first, last = day_of(rows[0][0] * 1000), day_of(rows[-1][0] * 1000 + DAY)
     return f"'{first}', '{last}'"
 
 
 @pytest.mark.parametrize("key", RECORDED, ids=" ".join)
-def test_a_recorded_answer_comes_out_as_it_was_sent(
+def test_a_recorded_rest_answer_is_returned_unchanged(
     key: tuple[str, str, str], binance: StandIn, tmp_path: Path
 ) -> None:
     rows = serve_recorded(binance, key)
@@ -248,14 +250,14 @@ def test_an_hour_that_was_never_traded_is_reported_as_a_gap(binance: StandIn, tm
     with connect(binance, tmp_path) as con:
         gaps = con.sql(f'SELECT symbol, epoch_us("from"), epoch_us("to"), count FROM ckvd_gaps({range_})').fetchall()
         count = con.sql(f"SELECT count(*) FROM ckvd_klines({range_})").fetchall()
-    lost = (after[0] - before[0]) * 1000 // HOUR - 1
-    assert gaps == [("BTCUSDT", before[0] * 1000 + HOUR, after[0] * 1000, lost)]
+    missing = (after[0] - before[0]) * 1000 // HOUR - 1
+    assert gaps == [("BTCUSDT", before[0] * 1000 + HOUR, after[0] * 1000, missing)]
     assert moment_of(gaps[0][1]) == datetime(2020, 6, 28, 2, tzinfo=UTC)
     assert moment_of(gaps[0][2]) == datetime(2020, 6, 28, 5, tzinfo=UTC)
-    assert count == [(61 * 24 - lost,)]
+    assert count == [(61 * 24 - missing,)]
 
 
-def test_nothing_is_before_a_contract_s_first_day_and_nothing_lacks_there(binance: StandIn, tmp_path: Path) -> None:
+def test_before_a_contract_s_first_day_there_are_no_bars_and_no_gaps(binance: StandIn, tmp_path: Path) -> None:
     rows = serve_recorded(binance, ("um", "BTCUSDT", "1d"))
     range_ = "'BTCUSDT', '1d', '2019-01-01', '2020-01-02', market := 'um'"
     with connect(binance, tmp_path) as con:
@@ -290,17 +292,17 @@ def test_a_day_s_minutes_add_up_to_its_recorded_daily_bar(binance: StandIn, tmp_
     with connect(binance, tmp_path) as con:
         sums = read(con, added_up)
         daily = read(con, "ckvd_klines('BTCUSDT', '1d', '2020-01-01', '2020-01-04')")
-    # The sums are exact decimals: a daily bar has the double nearest to them.
+    # The sums are exact decimals; a daily bar has the nearest double.
     nearest = [tuple(float(value) if isinstance(value, Decimal) else value for value in one) for one in sums]
     assert nearest == daily == days
     assert len(daily) == len(NEW_YEAR)
 
 
-# Coin-margined futures refuse long windows.
+# The limit on the time range of coin-margined futures.
 
 
 def windows(binance: StandIn) -> list[int]:
-    """The days between the bounds of each REST request for bars."""
+    """The length in days of the range of each REST request for bars."""
     queries = [parse_qs(urlsplit(request).query) for request in binance.asked_rest()]
     return [(int(query["endTime"][0]) - int(query["startTime"][0])) // (DAY // 1000) for query in queries]
 
@@ -311,9 +313,9 @@ def test_no_request_for_coin_margined_bars_spans_more_than_200_days(
 ) -> None:
     refusal = json.loads((REAL / "rest" / "cm_klines_00.json").read_text())
     rows = serve_recorded(binance, ("cm", "BTCUSD_PERP", "1d"))
-    asked_then = "symbol=BTCUSD_PERP&interval=1d&startTime=1546300800000&endTime=1577836800000"
-    status, body = binance.answer(f"/dapi/v1/klines?{asked_then}")
-    assert (status, json.loads(body)) == (400, refusal)  # the stand-in refuses as Binance did
+    recorded_query = "symbol=BTCUSD_PERP&interval=1d&startTime=1546300800000&endTime=1577836800000"
+    status, body = binance.answer(f"/dapi/v1/klines?{recorded_query}")
+    assert (status, json.loads(body)) == (400, refusal)  # the stand-in refuses it as Binance did
     call = f"ckvd_klines('BTCUSD_PERP', '{interval}', '2020-08-01', '2023-01-07', market := 'cm')"
     with connect(binance, tmp_path, now="2023-01-08") as con:
         answer = read(con, call)
@@ -326,17 +328,15 @@ def test_no_request_for_coin_margined_bars_spans_more_than_200_days(
 
 
 @pytest.mark.parametrize(("market", "state"), [("spot", "status"), ("um", "status"), ("cm", "contractStatus")])
-def test_symbols_are_those_of_the_exchange_s_own_list(
-    market: str, state: str, binance: StandIn, tmp_path: Path
-) -> None:
+def test_symbols_equal_the_exchange_s_own_list(market: str, state: str, binance: StandIn, tmp_path: Path) -> None:
     body = (REAL / "rest" / f"{market}_exchangeInfo_00.json").read_bytes()
     route = next(route for route, name in MARKETS.items() if name == market)
     binance.files[f"{route}exchangeInfo"] = body
     with connect(binance, tmp_path) as con:
         listed: list[Bar] = con.sql(f"SELECT symbol, base, quote, status FROM ckvd_symbols('{market}')").fetchall()
-    said = [(one["symbol"], one["baseAsset"], one["quoteAsset"], one[state]) for one in json.loads(body)["symbols"]]
-    assert sorted(listed) == sorted(said)
-    assert len({status for *_, status in listed}) > 1 or market == "um"  # delisted ones are listed too
+    expected = [(one["symbol"], one["baseAsset"], one["quoteAsset"], one[state]) for one in json.loads(body)["symbols"]]
+    assert sorted(listed) == sorted(expected)
+    assert len({status for *_, status in listed}) > 1 or market == "um"  # includes delisted symbols
 
 
 def test_a_symbol_that_the_exchange_does_not_know_is_named_in_the_error(binance: StandIn, tmp_path: Path) -> None:

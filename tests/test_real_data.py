@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -189,9 +190,9 @@ GOLDEN = {
 def golden_rows(name: str) -> list[Row]:
     """Another program's bars as rows of an archive or a REST answer."""
     table = pq.read_table(REAL / "golden" / name).drop_columns(["_data_source"])
-    columns = table.to_pydict()
+    columns: dict[str, Any] = table.to_pydict()
     for time in ("open_time", "close_time"):
-        columns[time] = table[time].cast("int64").to_numpy() // 1_000_000
+        columns[time] = table[time].cast(pa.int64()).to_numpy() // 1_000_000
     rows = zip(*columns.values(), strict=True)
     return [
         [int(row[0]), *map(str, row[1:6]), int(row[6]), str(row[7]), row[8], *map(str, row[9:]), "0"] for row in rows

@@ -126,7 +126,7 @@ def _split(content: pa.Buffer) -> tuple[ipc.Message, ipc.Message, bytes, bytes]:
     stream = pa.BufferReader(content.slice(_STREAM_AT))
     first, second = ipc.read_message(stream), ipc.read_message(stream)
     end = _STREAM_AT + stream.tell()
-    return first, second, content[: end - second.body.size].to_pybytes(), content[end:].to_pybytes()
+    return first, second, content[: end - len(second.body or b"")].to_pybytes(), content[end:].to_pybytes()
 
 
 def _seal(head: bytes, foot: bytes) -> bytes:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from ckvd_sql.cache.files import with_digest, without_digest
-from ckvd_sql.market.bars import INSTANT
+from ckvd_sql.market.bars import INSTANT, schema_of
 from ckvd_sql.market.periods import day_number
 
 if TYPE_CHECKING:
@@ -24,13 +24,11 @@ if TYPE_CHECKING:
 _STAMP = ("number", "changed", "bytes", "inode")
 
 #: A row a day file. `number` is the day since the epoch; it, `changed` (ns), `bytes` and `inode` are the file's stamp.
-INVENTORY_SCHEMA = pa.schema(
-    [
-        *((name, pa.int64()) for name in _STAMP),
-        ("rows", pa.int64()),
-        *((name, pa.string()) for name in ("source", "url", "sha256", "checksum", "gaps")),
-        ("fetched_at", INSTANT),
-    ]
+INVENTORY_SCHEMA = schema_of(
+    *((name, pa.int64()) for name in _STAMP),
+    ("rows", pa.int64()),
+    *((name, pa.string()) for name in ("source", "url", "sha256", "checksum", "gaps")),
+    ("fetched_at", INSTANT),
 )
 
 

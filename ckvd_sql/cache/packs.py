@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from ckvd_sql.cache import arrowfile
 from ckvd_sql.cache.arrowfile import UNREADABLE
-from ckvd_sql.market.bars import open_times, rows_between
+from ckvd_sql.market.bars import concat_batches, open_times, rows_between
 from ckvd_sql.market.periods import DAY, HOUR, SECOND, Month, day_number, numbered_day
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pyarrow as pa
 
     from ckvd_sql.cache.directory import Stamps
     from ckvd_sql.market.series import Interval, Series
@@ -98,7 +98,7 @@ def encode(series: Series, days: list[pa.RecordBatch], stamps: Stamps) -> list[b
     """The content of a pack of these days, whose files have these stamps."""
     values = (FORMAT, series.key, str(stamps[0, 0]), str(stamps[-1, 0]))
     metadata = {key.decode(): value for key, value in zip(_KEYS, values, strict=True)}
-    return arrowfile.encode(pa.concat_batches(days), metadata | {"ckvd.files": fingerprint(stamps)})
+    return arrowfile.encode(concat_batches(days), metadata | {"ckvd.files": fingerprint(stamps)})
 
 
 def read(path: str, series: Series, period: PackPeriod) -> Pack | None:

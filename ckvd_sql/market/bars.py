@@ -6,7 +6,7 @@ One schema and one time unit from parser to file to SQL. No clock, no disk, no n
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from datetime import date
 
 INSTANT = pa.timestamp("us", tz="UTC")
+
+
+def schema_of(*columns: tuple[str, pa.DataType] | pa.Field[Any]) -> pa.Schema:
+    """A schema of columns of different types, each a name and a type, or a field."""
+    return pa.schema([one if isinstance(one, pa.Field) else pa.field(*one) for one in columns])
+
 
 #: The stored columns of a kline; prices and volumes are float64. `symbol` and `source` are added by the scan.
 BAR_SCHEMA = pa.schema(
@@ -57,7 +63,13 @@ def close_times(bars: pa.RecordBatch) -> npt.NDArray[np.int64]:
 def join_days(days: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     """Bars in few batches: large days as they are, small ones joined into one batch."""
     small = sum(day.num_rows for day in days) < _SMALL_DAY_ROWS * len(days)
-    return [pa.concat_batches(days)] if small and len(days) > 1 else days
+    return [concat_batches(days)] if small and len(days) > 1 else days
+
+
+def concat_batches(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Several batches in one, copied."""
+    one: pa.RecordBatch = pa.concat_batches(batches)  # type: ignore[attr-defined] # pyarrow-stubs: not there yet
+    return one
 
 
 def rows_between(bars: pa.RecordBatch, start: int, end: int) -> pa.RecordBatch:
@@ -76,7 +88,7 @@ def all_closed(bars: pa.RecordBatch, now: int) -> bool:
     return bars.num_rows == 0 or bool(close_times(bars).max() < now)
 
 
-def integers(column: pa.Array) -> npt.NDArray[np.int64]:
+def integers(column: pa.Array[Any]) -> npt.NDArray[np.int64]:
     """A column's values as if they were whole numbers, eight bytes each, without a copy."""
     values: npt.NDArray[np.int64] = column.view(pa.int64()).to_numpy(zero_copy_only=True)
     return values

@@ -12,7 +12,7 @@ import operator
 from datetime import date
 from enum import Enum
 from itertools import groupby
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key", bound="Hashable")
 
-# Scalars are given their type: without one, pyarrow looks for pandas each time.
-_TRUE = pc.scalar(pa.scalar(True, pa.bool_()))  # noqa: FBT003
-_FALSE = pc.scalar(pa.scalar(False, pa.bool_()))  # noqa: FBT003
+# Scalars are given their type: without one, pyarrow looks for pandas each time. (pyarrow-stubs: values alone.)
+_TRUE = pc.scalar(pa.scalar(True, pa.bool_()))  # type: ignore[arg-type] # noqa: FBT003
+_FALSE = pc.scalar(pa.scalar(False, pa.bool_()))  # type: ignore[arg-type] # noqa: FBT003
 
 _FORMAT = ds.IpcFileFormat()
 _NO_FILES = fs.SubTreeFileSystem("/nonexistent", fs.LocalFileSystem())
@@ -82,7 +82,7 @@ class Pruning:
         """Whether the filter can be true anywhere in the series."""
         if self._filter is None or not self._names_label:
             return True
-        anywhere = _FORMAT.make_fragment("", _NO_FILES, partition_expression=self._label(series))
+        anywhere = _path_only("", self._label(series))
         return bool(self._matching(self._filter, [anywhere]))
 
     def months(self, series: Series, months: Sequence[Month]) -> dict[Month, Cover]:
@@ -132,7 +132,8 @@ class Pruning:
         fragments = {key: _fragment(first, last, self._columns, label) for key, (first, last) in periods.items()}
         kept = self._matching(self._filter, list(fragments.values()))
         candidates = [fragment for fragment in fragments.values() if fragment.path in kept]
-        partial = self._matching(~pc.coalesce(self._filter, _FALSE), candidates)
+        true_or_false = pc.coalesce(self._filter, _FALSE)  # type: ignore[type-var] # pyarrow-stubs: no expressions
+        partial = self._matching(~true_or_false, candidates)
         return {
             key: Cover.NONE if one.path not in kept else Cover.PART if one.path in partial else Cover.ALL
             for key, one in fragments.items()
@@ -144,10 +145,10 @@ class Pruning:
             operator.and_, (pc.field(name) == pa.scalar(value, pa.string()) for name, value in labels)
         )
 
-    def _matching(self, filter_: pc.Expression, fragments: list[ds.Fragment]) -> set[str]:
+    def _matching(self, filter_: pc.Expression, fragments: list[ds.FileFragment]) -> set[str]:
         """The paths of the fragments in which, as far as pyarrow can tell, a row may match the filter."""
-        dataset = ds.FileSystemDataset(fragments, self._schema, _FORMAT, _NO_FILES)
-        found: Iterable[ds.Fragment] = dataset.get_fragments(filter=filter_)
+        dataset = ds.FileSystemDataset(list(fragments), self._schema, _FORMAT, _NO_FILES)
+        found: Iterable[ds.FileFragment] = dataset.get_fragments(filter=filter_)
         return {fragment.path for fragment in found}
 
 
@@ -155,18 +156,23 @@ def _part_of_month(day: date) -> tuple[int, int, int]:
     return day.year, day.month, (day.day - 1) // 10
 
 
-def _fragment(first: date, last: date, columns: frozenset[str], label: pc.Expression | None) -> ds.Fragment:
+def _fragment(first: date, last: date, columns: frozenset[str], label: pc.Expression | None) -> ds.FileFragment:
     """A fragment that states what all rows of some days have in common; its path identifies it."""
     if label is None:
         return _fragment_of_days(first, last, columns)
     expression = label & _between(first, last, columns)
-    return _FORMAT.make_fragment(f"{first}/{last}", _NO_FILES, partition_expression=expression)
+    return _path_only(f"{first}/{last}", expression)
 
 
 @functools.lru_cache(maxsize=10_000)
-def _fragment_of_days(first: date, last: date, columns: frozenset[str]) -> ds.Fragment:
+def _fragment_of_days(first: date, last: date, columns: frozenset[str]) -> ds.FileFragment:
     expression = _between(first, last, columns)
-    return _FORMAT.make_fragment(f"{first}/{last}", _NO_FILES, partition_expression=expression)
+    return _path_only(f"{first}/{last}", expression)
+
+
+def _path_only(path: str, expression: pc.Expression) -> ds.FileFragment:
+    fragment = _FORMAT.make_fragment(path, _NO_FILES, partition_expression=expression)
+    return cast("ds.FileFragment", fragment)  # pyarrow-stubs: annotated as Fragment
 
 
 def _between(first: date, last: date, columns: frozenset[str]) -> pc.Expression:

@@ -134,7 +134,7 @@ def _unzip(data: bytes, member: str, limit: int, url: str) -> bytes:
         raise MalformedDataError(f"{url} is not a valid zip: {error}", url=url) from error
 
 
-def _read_csv(text: bytes, url: str) -> dict[str, pa.Array]:
+def _read_csv(text: bytes, url: str) -> dict[str, pa.Array[Any]]:
     """The raw columns of an archive's CSV. A header is detected by its first byte: re-uploaded files may have one."""
     text = text.lstrip()
     names = [*_RAW_TYPES, "ignore"]
@@ -142,7 +142,7 @@ def _read_csv(text: bytes, url: str) -> dict[str, pa.Array]:
         return _NO_ROWS
     try:
         table = csv.read_csv(
-            pa.BufferReader(text),
+            pa.BufferReader(text),  # type: ignore[arg-type] # pyarrow-stubs: any readable file will do
             read_options=csv.ReadOptions(
                 column_names=names,
                 skip_rows=1 if text[:1].isalpha() else 0,
@@ -160,7 +160,7 @@ def _read_csv(text: bytes, url: str) -> dict[str, pa.Array]:
     return dict(zip(_RAW_TYPES, whole[0].columns, strict=True)) if whole else _NO_ROWS
 
 
-def _typed_column(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
+def _typed_column(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array[Any]:
     """A JSON column: numbers for times and counts, decimal text for the rest, as Binance writes them."""
     if kind == pa.int64():
         if not all(type(value) is int for value in values):
@@ -169,7 +169,7 @@ def _typed_column(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
     return pa.array(values, pa.string()).cast(kind)
 
 
-def _validate(raw: dict[str, pa.Array], url: str) -> pa.RecordBatch:
+def _validate(raw: dict[str, pa.Array[Any]], url: str) -> pa.RecordBatch:
     """Raw columns as bars: times in microseconds, sorted, each open time once, every number finite."""
     opened = _microseconds(raw["open_time"], 0)
     ended = _microseconds(raw["close_time"], 999)
@@ -188,15 +188,15 @@ def _validate(raw: dict[str, pa.Array], url: str) -> pa.RecordBatch:
     return bars if (steps > 0).all() else _without_duplicates(bars, url)
 
 
-def _microseconds(column: pa.Array, tail: int) -> npt.NDArray[np.int64]:
+def _microseconds(column: pa.Array[Any], tail: int) -> npt.NDArray[np.int64]:
     """Times in microseconds; each value's unit follows from its magnitude, and `tail` is added to milliseconds."""
     values = column.to_numpy()
     micros: npt.NDArray[np.int64] = np.where(values < _MICROSECONDS_FROM, values * 1000 + tail, values)
     return micros
 
 
-def _instants(times: npt.NDArray[np.int64]) -> pa.Array:
-    return pa.Array.from_buffers(INSTANT, len(times), [None, pa.py_buffer(times)])
+def _instants(times: npt.NDArray[np.int64]) -> pa.Array[Any]:
+    return pa.Array.from_buffers(INSTANT, len(times), [None, pa.py_buffer(times.data)])
 
 
 def _without_duplicates(bars: pa.RecordBatch, url: str) -> pa.RecordBatch:
@@ -205,7 +205,7 @@ def _without_duplicates(bars: pa.RecordBatch, url: str) -> pa.RecordBatch:
     again = np.flatnonzero(np.diff(open_times(bars)) == 0)
     if len(again) == 0:
         return bars
-    if not bars.take(pa.array(again)).equals(bars.take(pa.array(again + 1))):
+    if not bars.take(again).equals(bars.take(again + 1)):
         raise MalformedDataError(f"{url} has different rows for one open time", url=url)
     keep = np.ones(bars.num_rows, dtype=bool)
     keep[again + 1] = False

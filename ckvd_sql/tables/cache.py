@@ -8,19 +8,19 @@ from __future__ import annotations
 import functools
 import logging
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ckvd_sql.cache.directory import SUFFIX
 from ckvd_sql.errors import CacheError
-from ckvd_sql.market.bars import BAR_SCHEMA, INSTANT
+from ckvd_sql.market.bars import BAR_SCHEMA, INSTANT, schema_of
 from ckvd_sql.market.periods import consecutive, days_between
 from ckvd_sql.market.series import PROVIDER
 from ckvd_sql.scan.pruning import Cover, Pruning
 from ckvd_sql.tables.klines import LABEL, constant_column
-from ckvd_sql.tables.lazy import LazyDataset
+from ckvd_sql.tables.lazy import LazyDataset, filter_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -36,20 +36,18 @@ _SERIES_FIELDS = [(name, LABEL) for name in ("provider", "market", "symbol", "in
 
 CACHE_SCHEMA = pa.schema([*_SERIES_FIELDS, ("date", pa.date32()), *BAR_SCHEMA])
 
-CACHE_DAYS_SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name, _ in _SERIES_FIELDS),
-        ("date", pa.date32()),
-        ("rows", pa.int64()),
-        ("bytes", pa.int64()),
-        ("source", pa.string()),
-        ("url", pa.string()),
-        ("sha256", pa.string()),
-        ("checksum", pa.string()),
-        ("gaps", pa.string()),
-        ("fetched_at", INSTANT),
-        ("path", pa.string()),
-    ]
+CACHE_DAYS_SCHEMA = schema_of(
+    *((name, pa.string()) for name, _ in _SERIES_FIELDS),
+    ("date", pa.date32()),
+    ("rows", pa.int64()),
+    ("bytes", pa.int64()),
+    ("source", pa.string()),
+    ("url", pa.string()),
+    ("sha256", pa.string()),
+    ("checksum", pa.string()),
+    ("gaps", pa.string()),
+    ("fetched_at", INSTANT),
+    ("path", pa.string()),
 )
 
 
@@ -62,7 +60,7 @@ def cache_dataset(store: DayStore) -> LazyDataset:
             for whole, run in groupby(days, key=functools.partial(pruning.keeps_all, series)):
                 for first, last in consecutive(run):
                     batches = [_with_labels(series, bars) for bars in _readable(store, series, first, last)]
-                    kept = batches if whole else [batch.filter(filter_) for batch in batches]
+                    kept = batches if whole else filter_batches(batches, filter_)
                     yield [batch.select(list(columns)) for batch in kept if batch.num_rows]
 
     return LazyDataset(CACHE_SCHEMA, scan)
@@ -86,14 +84,16 @@ def day_files_table(store: DayStore, series: Series, days: list[date]) -> pa.Tab
     """The metadata of the files of these days, by `CACHE_DAYS_SCHEMA`; files that can't be read are logged instead."""
     found = store.snapshot(series).inventory(days)
     dates = found.column("number").cast(pa.int32()).cast(pa.date32())
-    columns = {
+    columns: dict[str, pa.Array[Any] | pa.ChunkedArray[Any]] = {
         name: pa.repeat(pa.scalar(value, pa.string()), found.num_rows) for name, value in _labels(series).items()
     }
     folder = pa.scalar(f"{store.folder(series)}/", pa.string())
     separator, suffix = pa.scalar("", pa.string()), pa.scalar(SUFFIX, pa.string())
     columns |= {
         "date": dates,
-        "path": pc.binary_join_element_wise(folder, dates.cast(pa.string()), suffix, separator),
+        "path": pc.binary_join_element_wise(  # type: ignore[call-overload] # pyarrow-stubs: no scalars beside arrays
+            folder, dates.cast(pa.string()), suffix, separator
+        ),
     }
     return pa.Table.from_arrays(
         [columns[name] if name in columns else found.column(name) for name in CACHE_DAYS_SCHEMA.names],

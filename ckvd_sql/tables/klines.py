@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import functools
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from ckvd_sql.market.bars import BAR_SCHEMA, join_days
 from ckvd_sql.market.provenance import Source
 from ckvd_sql.scan.pruning import Pruning
-from ckvd_sql.tables.lazy import LazyDataset
+from ckvd_sql.tables.lazy import LazyDataset, filter_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -51,13 +51,13 @@ def klines_dataset(resolver: Resolver, make_query: Callable[[], Query]) -> LazyD
                 if whole:
                     yield with_labels(bars, symbol, source, schema)
                 else:
-                    kept = [batch.filter(filter_) for batch in with_labels(bars, symbol, source)]
+                    kept = filter_batches(with_labels(bars, symbol, source), filter_)
                     yield [batch.select(list(columns)) for batch in kept]
 
     return LazyDataset(KLINES_SCHEMA, scan)
 
 
-def klines_table(steps: Iterable[Step], encode_label: Callable[[str, int], pa.Array] | None = None) -> pa.Table:
+def klines_table(steps: Iterable[Step], encode_label: Callable[[str, int], pa.Array[Any]] | None = None) -> pa.Table:
     """Every bar of a stream as a table.
 
     Args:
@@ -77,12 +77,12 @@ def klines_table(steps: Iterable[Step], encode_label: Callable[[str, int], pa.Ar
 
 
 @functools.lru_cache(maxsize=1024)
-def constant_column(text: str, rows: int) -> pa.DictionaryArray:
+def constant_column(text: str, rows: int) -> pa.DictionaryArray[Any, Any]:
     """A column of one text in every row, as a dictionary of one entry: DuckDB reads it without a copy."""
     return pa.DictionaryArray.from_arrays(_zeros(rows), _dictionary(text), safe=False)  # every index is 0
 
 
-def constant_string_view(text: str, rows: int) -> pa.Array:
+def constant_string_view(text: str, rows: int) -> pa.StringViewArray:
     """A column of one text in every row, in the layout that polars uses for strings."""
     return pa.repeat(pa.scalar(text, pa.string_view()), rows)
 
@@ -92,7 +92,7 @@ def with_labels(
     symbol: str,
     source: Source,
     schema: pa.Schema = KLINES_SCHEMA,
-    encode_label: Callable[[str, int], pa.Array] = constant_column,
+    encode_label: Callable[[str, int], pa.Array[Any]] = constant_column,
 ) -> list[pa.RecordBatch]:
     """The columns of a part of `KLINES_SCHEMA` from stored bars; `symbol` and `source` are added, nothing is copied."""
     labels, names = {"symbol": symbol, "source": source.value}, schema.names
@@ -113,15 +113,15 @@ def _run_key(step: Step, pruning: Pruning) -> Callable[[DayBars], tuple[Source, 
 
 
 @functools.lru_cache(maxsize=1024)
-def _dictionary(text: str) -> pa.Array:
+def _dictionary(text: str) -> pa.StringArray:
     return pa.array([text], pa.string())
 
 
 @functools.lru_cache(maxsize=8)
-def _zero_block(rows: int) -> pa.Array:
+def _zero_block(rows: int) -> pa.Array[Any]:
     return pa.Array.from_buffers(pa.int8(), rows, [None, pa.py_buffer(bytes(rows))])
 
 
-def _zeros(rows: int) -> pa.Array:
+def _zeros(rows: int) -> pa.Array[Any]:
     """Zeros for `rows` rows out of a block that all batches share."""
     return _zero_block(1 << max(rows - 1, 1).bit_length()).slice(0, rows)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Scan = Callable[[Sequence[str], "pc.Expression | None"], Iterator[list[pa.RecordBatch]]]
 
 
-class LazyDataset(ds.Dataset):  # type: ignore[misc]
+class LazyDataset(ds.Dataset):
     """A dataset whose rows are made when it is scanned.
 
     Args:
@@ -47,7 +47,7 @@ class LazyDataset(ds.Dataset):  # type: ignore[misc]
         """The columns."""
         return self._lazy_schema
 
-    def scanner(
+    def scanner(  # type: ignore[override] # DuckDB passes these two alone, and needs no pyarrow Scanner
         self,
         columns: list[str] | None = None,
         filter: pc.Expression | None = None,  # noqa: A002 (the name that pyarrow and DuckDB use)
@@ -73,6 +73,11 @@ class LazyScanner:
     def to_table(self) -> pa.Table:
         """The scan as a table."""
         return self.to_reader().read_all()
+
+
+def filter_batches(batches: list[pa.RecordBatch], filter_: pc.Expression | None) -> list[pa.RecordBatch]:
+    """The rows for which the filter is true; all of them where there is none."""
+    return batches if filter_ is None else [batch.filter(filter_) for batch in batches]
 
 
 def rows_dataset(schema: pa.Schema, rows: Callable[[], Iterable[dict[str, Any]]]) -> LazyDataset:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ckvd_sql.market.bars import INSTANT
+from ckvd_sql.market.bars import INSTANT, schema_of
 from ckvd_sql.market.gaps import find_gaps, since_listing
 from ckvd_sql.market.provenance import Source
 from ckvd_sql.tables.cache import day_files_table
@@ -20,18 +20,16 @@ if TYPE_CHECKING:
     from ckvd_sql.scan.resolver import Resolver
     from ckvd_sql.tables.lazy import LazyDataset
 
-PLAN_SCHEMA = pa.schema(
-    [
-        ("symbol", pa.string()),
-        ("date", pa.date32()),
-        ("source", pa.string()),
-        ("rows", pa.int64()),
-        ("bytes", pa.int64()),
-        ("path", pa.string()),
-    ]
+PLAN_SCHEMA = schema_of(
+    ("symbol", pa.string()),
+    ("date", pa.date32()),
+    ("source", pa.string()),
+    ("rows", pa.int64()),
+    ("bytes", pa.int64()),
+    ("path", pa.string()),
 )
 
-GAPS_SCHEMA = pa.schema([("symbol", pa.string()), ("from", INSTANT), ("to", INSTANT), ("count", pa.int64())])
+GAPS_SCHEMA = schema_of(("symbol", pa.string()), ("from", INSTANT), ("to", INSTANT), ("count", pa.int64()))
 
 SYMBOLS_SCHEMA = pa.schema([(name, pa.string()) for name in ("symbol", "base", "quote", "status")])
 

@@ -22,7 +22,7 @@ from pyarrow import ipc, parquet
 import ckvd_sql
 from ckvd_sql import CacheError, Settings, maintenance
 from ckvd_sql.cache.store import DayStore
-from ckvd_sql.market.bars import BAR_SCHEMA
+from ckvd_sql.market.bars import BAR_SCHEMA, open_times
 from ckvd_sql.market.provenance import Provenance, Source
 from ckvd_sql.scan.resolver import Resolver
 from tests.support.bars import read
@@ -47,19 +47,19 @@ if TYPE_CHECKING:
 
 
 def foreign_arrow(path: Path) -> None:
-    with ipc.new_file(path, pa.schema([("x", pa.int64())])) as writer:
+    with ipc.new_file(str(path), pa.schema([("x", pa.int64())])) as writer:
         writer.write_batch(pa.RecordBatch.from_pydict({"x": [1, 2, 3]}))
 
 
 def bars_without_metadata(path: Path) -> None:
-    with ipc.new_file(path, BAR_SCHEMA) as writer:
+    with ipc.new_file(str(path), BAR_SCHEMA) as writer:
         writer.write_batch(expected_day(HOURS, DATE))
 
 
 def compressed(path: Path) -> None:
     file = ipc.open_file(pa.py_buffer(path.read_bytes()))
     options = ipc.IpcWriteOptions(compression="zstd")
-    with ipc.new_file(path, file.schema, options=options) as writer:
+    with ipc.new_file(str(path), file.schema, options=options) as writer:
         writer.write_batch(file.get_batch(0))
 
 
@@ -217,7 +217,7 @@ class TestEveryByteOfADayFile:
     def test_a_bit_flipped_in_header_or_footer_is_found_by_the_first_read(self, place: tuple[DayStore, Path]) -> None:
         store, path = place
         original = path.read_bytes()
-        body = original.index(expected_day(HOURS, DATE).column(0).buffers()[1].to_pybytes())
+        body = original.index(open_times(expected_day(HOURS, DATE)).tobytes())
         values = range(body, body + expected_day(HOURS, DATE).nbytes)
         assert (
             undetected_flips(

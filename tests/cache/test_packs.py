@@ -11,7 +11,7 @@ import pytest
 
 import ckvd_sql
 from ckvd_sql.cache.store import DayStore
-from ckvd_sql.market.bars import BAR_SCHEMA
+from ckvd_sql.market.bars import BAR_SCHEMA, concat_batches
 from ckvd_sql.market.periods import HOUR, day_start
 from ckvd_sql.market.provenance import Provenance, Source
 from tests.support.day_files import HOURS, MARCH, MINUTES, SECONDS, YEAR, bars_of, expected, packs, read, write
@@ -185,7 +185,7 @@ def test_a_packed_bar_that_closes_after_now_is_left_out(store: DayStore) -> None
     store.write(
         HOURS,
         YEAR[40],
-        pa.concat_batches([late.slice(0, 12), pa.RecordBatch.from_pylist([row], BAR_SCHEMA)]),
+        concat_batches([late.slice(0, 12), pa.RecordBatch.from_pylist([row], BAR_SCHEMA)]),
         Provenance(Source.REST, "https://api.example", "", 0),
     )
     now = f"{YEAR[40]}T13:00:00"

@@ -46,7 +46,7 @@ def test_csv_json_parquet_and_arrow_hold_the_same_bars(shell: Shell) -> None:
         of_csv = list(csv.DictReader(file))
     of_json = json.loads((shell.folder / "bars.json").read_text())
     of_parquet = pyarrow.parquet.read_table(shell.folder / "bars.parquet").to_pylist()
-    with pyarrow.ipc.open_file(shell.folder / "bars.arrow") as file:
+    with pyarrow.ipc.open_file(str(shell.folder / "bars.arrow")) as file:
         of_arrow = file.read_all().to_pylist()
     assert of_json[0]["open_time"] == "2024-06-08T00:00:00.000000Z"
     assert of_csv[0]["open_time"] == "2024-06-08 00:00:00+00"

@@ -33,8 +33,7 @@ RANGES = {
 
 
 def planned(client: CryptoKlineVisionData, interval: str, start: str, end: str) -> list[date]:
-    days: list[date] = client.plan("BTCUSDT", start, end, interval).column("date").to_pylist()
-    return days
+    return [row["date"] for row in client.plan("BTCUSDT", start, end, interval).to_pylist()]
 
 
 def reported(report: FetchReport, outcome: str) -> list[date]:

@@ -22,7 +22,7 @@ def table_bars(table: pa.Table) -> list[Bar]:
     return list(zip(*columns, strict=True))
 
 
-def table_sources(table: pa.Table) -> set[str]:
+def table_sources(table: pa.Table) -> set[str | None]:
     """The values of its column `source`."""
     return set(table.column("source").to_pylist())
 

@@ -79,9 +79,16 @@ def test_every_module_of_the_inner_folders_is_described() -> None:
     assert sorted(described) == sorted(there - {f"{folder}/__init__.py" for folder in folders})
 
 
-def test_every_file_that_the_page_names_is_there() -> None:
-    named = set(re.findall(r"`((?:tests/)?[\w/]+\.py)`", PAGE))
-    assert {name for name in named if not (ROOT / name).exists() and not (PACKAGE / name).exists()} == set()
+def test_every_file_that_the_page_names_exists() -> None:
+    folders = (ROOT, PACKAGE, ROOT / "tests")
+    named = set(re.findall(r"`([\w/]+\.py)`", PAGE))
+    assert {name for name in named if not any((folder / name).exists() for folder in folders)} == set()
+
+
+def test_every_test_that_the_page_names_exists() -> None:
+    named = re.findall(r"\| `([\w/]+\.py)` \| `(test_\w+)` \|", PAGE)
+    assert len(named) == PAGE.count("| `test_")
+    assert {test for file, test in named if f"def {test}(" not in (ROOT / "tests" / file).read_text()} == set()
 
 
 @pytest.mark.parametrize(("folder", "most"), [("ckvd_sql", 350), ("tests", 400), ("benchmarks", 350)])

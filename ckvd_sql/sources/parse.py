@@ -60,12 +60,7 @@ def read_archive(data: bytes, series: Series, period: Period, url: str) -> dict[
     return {day: bars for day, bars in days.items() if first <= day <= last}
 
 
-def read_rest(body: bytes, url: str) -> pa.RecordBatch:
-    """The bars of a REST answer, sorted. Raises `MalformedDataError` where it is not rows of bars."""
-    return _bars_of_rows(_rows(body, url), url)
-
-
-def read_bars(body: bytes, url: str, start: int, end: int, limit: int) -> tuple[pa.RecordBatch, bool]:
+def read_rest(body: bytes, url: str, start: int, end: int, limit: int) -> tuple[pa.RecordBatch, bool]:
     """The bars of a REST answer, sorted, and whether there are as many rows as `limit`, so that some may be cut off.
 
     Raises:

@@ -25,7 +25,7 @@ from ckvd_sql.market.bars import BAR_SCHEMA, NO_BARS, open_times
 from ckvd_sql.market.periods import DAY, instant_of
 from ckvd_sql.market.series import INTERVALS, Market, Series
 from ckvd_sql.sources.concurrency import gather_or_cancel, retrying
-from ckvd_sql.sources.parse import read_bars
+from ckvd_sql.sources.parse import read_rest
 from ckvd_sql.sources.refusals import Refusal, rate_limit_error
 from ckvd_sql.sources.weight import EXCHANGE_INFO_WEIGHT, WeightBudget, klines_weight
 
@@ -186,7 +186,7 @@ class RestClient:
         async for attempt in retrying(self._settings.retries, _is_transient):
             with attempt:
                 body = await self._get(series.market, url, parameters, klines_weight(series.market, limit), series)
-                return read_bars(body, f"{url}?{urlencode(parameters)}", start, end, limit)
+                return read_rest(body, f"{url}?{urlencode(parameters)}", start, end, limit)
         raise AssertionError("unreachable: an attempt returns or raises")
 
     async def _get(

@@ -19,9 +19,9 @@ from ckvd_sql import CkvdError
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.bars import BAR_SCHEMA
 from ckvd_sql.market.provenance import Provenance, Source
-from ckvd_sql.sources.parse import read_rest
 from tests.support.examples import TRIED
 from tests.support.fuzz import DATE, EXAMPLES, JSON, NOW, SERIES, URL, edited, fuzz
+from tests.support.rows import rest_bars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def day_file() -> bytes:
     """The bytes of a valid day file."""
     with tempfile.TemporaryDirectory() as folder:
         store = DayStore(Path(folder))
-        store.write(SERIES, DATE, read_rest(JSON, URL), provenance())
+        store.write(SERIES, DATE, rest_bars(JSON, URL), provenance())
         return store.path(SERIES, DATE).read_bytes()
 
 

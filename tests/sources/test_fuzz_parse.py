@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ckvd_sql import CkvdError
 from ckvd_sql.market.bars import BAR_SCHEMA, open_times
 from ckvd_sql.market.periods import DAY, Month
-from ckvd_sql.sources.parse import read_archive, read_bars, read_rest
+from ckvd_sql.sources.parse import read_archive, read_rest
 from tests.support.bars import csv_text, zipped
 from tests.support.examples import TRIED
 from tests.support.fuzz import (
@@ -36,6 +36,7 @@ from tests.support.fuzz import (
     fuzz,
     rows_with_invalid_cells,
 )
+from tests.support.rows import rest_bars
 
 if TYPE_CHECKING:
     from datetime import date
@@ -68,7 +69,7 @@ def read_zip(data: bytes, period: date | Month = DATE) -> None:
 
 def read_json(body: bytes) -> None:
     TRIED["bad inputs"] += 1
-    for read in (read_rest, lambda body, url: read_bars(body, url, START, START + DAY, 1000)[0]):
+    for read in (rest_bars, lambda body, url: read_rest(body, url, START, START + DAY, 1000)[0]):
         try:
             bars = read(body, URL)
         except CkvdError:

@@ -15,9 +15,9 @@ from ckvd_sql.errors import MalformedDataError
 from ckvd_sql.market.bars import NO_BARS
 from ckvd_sql.market.periods import DAY, HOUR, Month, Period, day_start
 from ckvd_sql.market.series import INTERVALS, Market, Series
-from ckvd_sql.sources.parse import read_archive, read_bars
+from ckvd_sql.sources.parse import read_archive, read_rest
 from tests.support.bars import HEADER, bars
-from tests.support.rows import DATE, ROWS, SERIES, START, csv_lines, in_microseconds, read_rest, row, values, zipped
+from tests.support.rows import DATE, ROWS, SERIES, START, csv_lines, in_microseconds, rest_bars, row, values, zipped
 
 # Archives.
 
@@ -72,7 +72,7 @@ def test_every_csv_variant_gives_the_same_bars(text: bytes) -> None:
 
 
 def test_archive_and_rest_give_the_same_bars_bit_for_bit() -> None:
-    rest = read_rest(json.dumps(ROWS).encode(), "rest")
+    rest = rest_bars(json.dumps(ROWS).encode(), "rest")
     assert rest.equals(read_archive(zipped(csv_lines(ROWS)), SERIES, DATE, "the archive")[DATE])
 
 
@@ -225,16 +225,16 @@ def test_a_damaged_zip_is_refused_or_gives_the_right_bars(method: int) -> None:
 
 def rest_refused(body: bytes) -> str:
     with pytest.raises(MalformedDataError) as error:
-        read_rest(body, "https://the.exchange/klines")
+        rest_bars(body, "https://the.exchange/klines")
     return str(error.value)
 
 
 def test_rest_rows_are_bars() -> None:
-    assert values(read_rest(json.dumps(ROWS[::-1]).encode(), "x")) == bars(ROWS)
+    assert values(rest_bars(json.dumps(ROWS[::-1]).encode(), "x")) == bars(ROWS)
 
 
 def test_an_empty_answer_has_no_bars() -> None:
-    assert read_rest(b"[]", "x").equals(NO_BARS)
+    assert rest_bars(b"[]", "x").equals(NO_BARS)
 
 
 @pytest.mark.parametrize(
@@ -277,6 +277,6 @@ def test_a_rest_time_or_count_must_be_a_whole_number(field: str, value: Any) -> 
 @pytest.mark.parametrize("span", [(START + 1, START + DAY), (START, START + 23 * HOUR)])
 def test_rest_rows_outside_the_requested_range_are_refused(span: tuple[int, int]) -> None:
     body = json.dumps(ROWS).encode()
-    assert read_bars(body, "x", START, START + DAY, 1000)[0].num_rows == len(ROWS)
+    assert read_rest(body, "x", START, START + DAY, 1000)[0].num_rows == len(ROWS)
     with pytest.raises(MalformedDataError, match="were not asked for"):
-        read_bars(body, "x", *span, 1000)
+        read_rest(body, "x", *span, 1000)

@@ -13,8 +13,8 @@ from ckvd_sql.market.parse import parse_time
 from ckvd_sql.market.periods import DAY, day_start
 from ckvd_sql.market.series import INTERVALS, Market, Series
 from ckvd_sql.sandbox import Sandbox, market_bars
-from ckvd_sql.sources.parse import read_rest
 from tests.support.bars import bars
+from tests.support.rows import rest_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def expected_bars(series: Series, start: str | date, end: str | date) -> list[Ba
 def expected_day(series: Series, day: date) -> pa.RecordBatch:
     """The bars that the day file of this day should have."""
     rows = market_bars(series, day_start(day), day_start(day) + DAY, parse_time(NOW, "now"))
-    return read_rest(json.dumps(rows).encode(), "sandbox")
+    return rest_bars(json.dumps(rows).encode(), "sandbox")
 
 
 def wrong_days(root: Path) -> list[str]:

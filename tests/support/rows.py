@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ckvd_sql.market.bars import BAR_SCHEMA, close_times, open_times
 from ckvd_sql.market.periods import HOUR, day_start
 from ckvd_sql.market.series import INTERVALS, Market, Series
-from ckvd_sql.sources.parse import read_bars
+from ckvd_sql.sources.parse import read_rest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,9 +64,9 @@ def zipped(text: bytes, *names: str, method: int = zipfile.ZIP_DEFLATED) -> byte
     return buffer.getvalue()
 
 
-def read_rest(body: bytes, url: str) -> pa.RecordBatch:
+def rest_bars(body: bytes, url: str) -> pa.RecordBatch:
     """The bars of a REST answer, whatever their time."""
-    return read_bars(body, url, 0, 2**62, 1000)[0]
+    return read_rest(body, url, 0, 2**62, 1000)[0]
 
 
 def values(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:

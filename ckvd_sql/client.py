@@ -205,4 +205,4 @@ class CryptoKlineVisionData:
 def _outcome(day: DayBars) -> str:
     if day.bars.num_rows == 0:
         return "empty"
-    return "cached" if day.source is Source.CACHE else day.source.value
+    return "cached" if day.cached else day.source.value

@@ -135,7 +135,7 @@ def test_a_day_is_fetched_once_and_then_read_from_its_file(binance: StandIn, tmp
         assert files == [f"binance/spot/BTCUSDT/1m/{day}.arrow" for day in NEW_YEAR]
         binance.requests.clear()
         assert read(con, NEW_YEAR_CALL) == fetched
-        assert sources(con, NEW_YEAR_CALL) == ["cache"]
+        assert sources(con, NEW_YEAR_CALL) == ["vision"]
     with connect(binance, tmp_path, offline=True) as later:
         assert read(later, NEW_YEAR_CALL) == fetched
     assert binance.requests == []
@@ -240,7 +240,7 @@ def test_a_recorded_rest_answer_is_returned_unchanged(
         assert read(con, call) == bars(rows)
         binance.requests.clear()
         assert read(con, call) == bars(rows)
-        assert sources(con, call) == ["cache"]
+        assert sources(con, call) == ["rest"]
         assert binance.requests == []
 
 

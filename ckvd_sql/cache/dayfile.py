@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ckvd_sql.cache import arrowfile
 from ckvd_sql.cache.arrowfile import UNREADABLE
@@ -33,6 +33,13 @@ FORMAT = "1"
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 _VERIFIED = {"": None, "verified": True, "unverified": False}
+
+
+class SourcedRows(NamedTuple):
+    """Rows, and the source that they came from in the first place: `VISION` or `REST`."""
+
+    source: Source
+    rows: pa.RecordBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,7 @@ def read(path: str, series: Series, day: date) -> ArrowFile:
         expected = (FORMAT, series.key, str(day))
         if found != expected:
             raise ValueError(f"its metadata says {' '.join(found).strip() or 'nothing'}, not {' '.join(expected)}")
+        source_of(file)
         times, begin = open_times(file.rows), day_start(day)
         if len(times) and not begin <= times[0] <= times[-1] < begin + DAY:
             raise ValueError("its bars are of another day")
@@ -97,6 +105,11 @@ def read(path: str, series: Series, day: date) -> ArrowFile:
     return file
 
 
+def source_of(file: ArrowFile) -> Source:
+    """The source of a day file's rows. Raises one of `UNREADABLE` where the metadata does not say it."""
+    return Source(file.metadata[b"ckvd.source"].decode())
+
+
 def describe(path: str, series: Series, day: date, *, verify: bool = False) -> DayFile:
     """The metadata of a day's file; with `verify` also compares its values with their hash. Raises as `read` does."""
     file = read(path, series, day)
@@ -105,7 +118,7 @@ def describe(path: str, series: Series, day: date, *, verify: bool = False) -> D
             file.verify_values()
         metadata = {key.decode(): value.decode() for key, value in file.metadata.items()}
         provenance = Provenance(
-            Source(metadata["ckvd.source"]),
+            source_of(file),
             metadata["ckvd.url"],
             metadata["ckvd.sha256"],
             parse_time(metadata["ckvd.fetched_at"], "fetched_at"),

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 from ckvd_sql.cache import arrowfile
 from ckvd_sql.cache.arrowfile import UNREADABLE
+from ckvd_sql.cache.dayfile import SourcedRows
 from ckvd_sql.market.bars import concat_batches, open_times, rows_between
 from ckvd_sql.market.periods import DAY, HOUR, SECOND, Month, day_number, numbered_day
+from ckvd_sql.market.provenance import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from ckvd_sql.cache.directory import Stamps
     from ckvd_sql.market.series import Interval, Series
 
-FORMAT = "1"
+FORMAT = "2"  # 1 did not have the sources
 
 _KEYS = (b"ckvd.pack", b"ckvd.series", b"ckvd.first", b"ckvd.last")
 
@@ -55,23 +57,35 @@ class PackPeriod:
 class Pack:
     """The rows of every day that had a file from `first` to `last` (days since the epoch), in order.
 
-    `fingerprint` is that of the day files that it was made from.
+    Attributes:
+        first: The first day.
+        last: The last day.
+        rows: The rows.
+        sources: Runs of days from one source: the last day of each run, and the source.
+        fingerprint: The fingerprint of the day files that it was made from.
     """
 
     first: int
     last: int
     rows: pa.RecordBatch
+    sources: tuple[tuple[int, Source], ...]
     fingerprint: str
 
     def covers(self, number: int) -> bool:
         """Whether the rows of a day that has a file are in the pack."""
         return self.first <= number <= self.last
 
-    def days(self, first: int, last: int) -> pa.RecordBatch:
-        """The rows of the days from `first` to `last`, both included, without a copy."""
-        if first <= self.first and self.last <= last:
-            return self.rows
-        return rows_between(self.rows, first * DAY, (last + 1) * DAY)
+    def days(self, first: int, last: int) -> list[SourcedRows]:
+        """The rows of the days from `first` to `last`, both included, by source and without a copy."""
+        if first <= self.first and self.last <= last and len(self.sources) == 1:
+            return [SourcedRows(self.sources[0][1], self.rows)]
+        parts = []
+        for end, source in self.sources:
+            if first <= min(end, last):
+                rows = rows_between(self.rows, first * DAY, (min(end, last) + 1) * DAY)
+                parts.append(SourcedRows(source, rows))
+                first = end + 1
+        return parts
 
     def is_valid(self, stamps: Stamps) -> bool:
         """Whether the day files are still those it was made from, given the stamps of all that are there now."""
@@ -94,11 +108,21 @@ def periods(interval: Interval, first: int, last: int) -> Iterator[PackPeriod | 
         first = day_number(following)
 
 
-def encode(series: Series, days: list[pa.RecordBatch], stamps: Stamps) -> list[bytes]:
+def encode(series: Series, days: list[SourcedRows], stamps: Stamps) -> list[bytes]:
     """The content of a pack of these days, whose files have these stamps."""
     values = (FORMAT, series.key, str(stamps[0, 0]), str(stamps[-1, 0]))
     metadata = {key.decode(): value for key, value in zip(_KEYS, values, strict=True)}
-    return arrowfile.encode(concat_batches(days), metadata | {"ckvd.files": fingerprint(stamps)})
+    metadata["ckvd.files"] = fingerprint(stamps)
+    runs = source_runs(stamps[:, 0].tolist(), days)
+    metadata["ckvd.sources"] = " ".join(f"{last}:{source}" for last, source in runs)
+    return arrowfile.encode(concat_batches([day.rows for day in days]), metadata)
+
+
+def source_runs(numbers: list[int], days: list[SourcedRows]) -> tuple[tuple[int, Source], ...]:
+    """Runs of days from one source, given in order: the last day of each run, and the source."""
+    sources = [day.source for day in days]
+    ends = [at for at, source in enumerate(sources) if sources[at + 1 : at + 2] != [source]]
+    return tuple((numbers[at], sources[at]) for at in ends)
 
 
 def read(path: str, series: Series, period: PackPeriod) -> Pack | None:
@@ -115,7 +139,12 @@ def read(path: str, series: Series, period: PackPeriod) -> Pack | None:
             return None
         if len(times) and not first * DAY <= times[0] <= times[-1] < (last + 1) * DAY:
             return None
-        return Pack(first, last, file.rows, file.metadata[b"ckvd.files"].decode())
+        runs = (run.split(":") for run in file.metadata[b"ckvd.sources"].decode().split(" "))
+        sources = tuple((int(number), Source(source)) for number, source in runs)
+        ends = [number for number, _ in sources]
+        if ends != sorted(set(ends)) or not first <= ends[0] or ends[-1] != last:
+            return None
+        return Pack(first, last, file.rows, sources, file.metadata[b"ckvd.files"].decode())
     except UNREADABLE:
         return None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from ckvd_sql.cache import dayfile, directory, inventory, packs
+from ckvd_sql.cache.dayfile import SourcedRows
 from ckvd_sql.cache.files import read_whole
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import join_days
@@ -59,11 +61,11 @@ class Snapshot:
         self._series = series
         self._listing = listing
         self._open_files = open_files
-        self._opened: dict[int, pa.RecordBatch] = {}
+        self._opened: dict[int, SourcedRows] = {}
         self._packs: dict[str, Pack | None] = {}
         self._tried: set[str] = set()
         self._inventory: pa.Table | None = None
-        self._ranges: dict[tuple[date, date], list[pa.RecordBatch]] = {}
+        self._ranges: dict[tuple[date, date], list[SourcedRows]] = {}
 
     @classmethod
     def take(cls, folder: SeriesFolder, series: Series, changed: int, open_files: OpenFiles) -> Snapshot:
@@ -96,16 +98,16 @@ class Snapshot:
             return bool(found.stop - found.start == end - begin + 1)
         return self.days.issuperset(self._series.interval.open_days(first, last))
 
-    def read(self, day: date) -> pa.RecordBatch:
+    def read(self, day: date) -> SourcedRows:
         """A day's rows. Raises as `dayfile.read`."""
         number = day_number(day)
         if not self._numbers(number, number):
             raise FileNotFoundError(self._folder.day_path(day))
         (period,) = packs.periods(self._series.interval, number, number)
         pack = self._pack(period) if period else None
-        return pack.days(number, number) if pack and pack.covers(number) else self._read(number)
+        return pack.days(number, number)[0] if pack and pack.covers(number) else self._read(number)
 
-    def read_range(self, first: date, last: date) -> list[pa.RecordBatch]:
+    def read_range(self, first: date, last: date) -> list[SourcedRows]:
         """The rows of every day that has a file from `first` to `last`, in order. Raises as `dayfile.read`."""
         known = self._ranges.get((first, last))
         if known is None:
@@ -119,7 +121,7 @@ class Snapshot:
         number = day_number(day)
         (period,) = packs.periods(self._series.interval, number, number)
         pack = self._pack(period, read_stats=True) if period else None
-        if period and pack and pack.covers(number) and not pack.days(number, number).equals(self._open(number).rows):
+        if period and pack and pack.covers(number) and pack.days(number, number) != [self._sourced(self._open(number))]:
             path = self._folder.derived_path(period.file_name)
             log.warning("pack %s has other bars of %s than the day file; it is deleted", path, day)
             self._packs[period.name] = None
@@ -156,8 +158,8 @@ class Snapshot:
 
     # Ranges: out of packs where there are valid ones.
 
-    def _read_range(self, first: int, last: int) -> list[pa.RecordBatch]:
-        parts: list[pa.RecordBatch] = []
+    def _read_range(self, first: int, last: int) -> list[SourcedRows]:
+        parts: list[SourcedRows] = []
         for period in packs.periods(self._series.interval, first, last):
             if period:
                 parts += self._read_period(period, max(first, period.first), min(last, period.last))
@@ -165,7 +167,7 @@ class Snapshot:
                 parts += map(self._read, self._numbers(first, last))
         return parts
 
-    def _read_period(self, period: PackPeriod, first: int, last: int) -> list[pa.RecordBatch]:
+    def _read_period(self, period: PackPeriod, first: int, last: int) -> list[SourcedRows]:
         """The days of one period: those in its pack from there, the others one by one."""
         wanted = self._numbers(first, last)
         pack = self._pack(period, read_stats=len(wanted) >= _WORTH_WRITING)
@@ -176,16 +178,20 @@ class Snapshot:
             single = [number for number in wanted if not pack.covers(number)]
         if pack is None:
             return self._read_joined(single)
-        packed = [pack.days(first, last)] if first <= pack.last and pack.first <= last else []
+        packed = pack.days(first, last) if first <= pack.last and pack.first <= last else []
         before, after = ([number for number in single if (number < pack.first) is early] for early in (True, False))
         return [*self._read_joined(before), *packed, *self._read_joined(after)]
 
-    def _read_joined(self, numbers: list[int]) -> list[pa.RecordBatch]:
-        days = [self._read(number) for number in numbers]
-        joined = join_days(days)
-        if len(joined) < len(days):
-            self._open_files.add(size=sum(rows.nbytes for rows in joined))
-        return joined
+    def _read_joined(self, numbers: list[int]) -> list[SourcedRows]:
+        """Days one by one, adjacent small ones of one source joined."""
+        parts: list[SourcedRows] = []
+        for source, run in groupby(map(self._read, numbers), key=lambda day: day.source):
+            days = [day.rows for day in run]
+            joined = join_days(days)
+            if len(joined) < len(days):
+                self._open_files.add(size=sum(rows.nbytes for rows in joined))
+            parts += [SourcedRows(source, rows) for rows in joined]
+        return parts
 
     # Packs.
 
@@ -215,16 +221,18 @@ class Snapshot:
             files = [self._open(number) for number in numbers]
         except (CacheError, FileNotFoundError):
             return None
-        days = [file.rows for file in files]
+        days = [self._sourced(file) for file in files]
         stamps = np.array([(number, *file.stamp) for number, file in zip(numbers, files, strict=True)], dtype=np.int64)
         written = self._folder.write_derived(period.file_name, packs.encode(self._series, days, stamps))
         pack = packs.read(self._folder.derived_path(period.file_name), self._series, period) if written else None
         if pack and pack.is_valid(stamps):  # and not what another process has written meanwhile
             self._open_files.add(maps=1)
             self._packs[period.name] = pack
-        elif len(joined := join_days(days)) == 1:
+        elif len(joined := join_days([day.rows for day in days])) == 1:
             self._open_files.add(size=joined[0].nbytes)
-            self._packs[period.name] = packs.Pack(numbers[0], numbers[-1], joined[0], packs.fingerprint(stamps))
+            self._packs[period.name] = packs.Pack(
+                numbers[0], numbers[-1], joined[0], packs.source_runs(numbers, days), packs.fingerprint(stamps)
+            )
         return self._packs.get(period.name)
 
     def _stamps(self) -> Stamps | None:
@@ -249,13 +257,17 @@ class Snapshot:
         numbers: list[int] = self._listing.numbers[self._listing.between(first, last)].tolist()
         return numbers
 
-    def _read(self, number: int) -> pa.RecordBatch:
-        rows = self._opened.get(number)
-        if rows is None:
+    def _read(self, number: int) -> SourcedRows:
+        day = self._opened.get(number)
+        if day is None:
             file = self._open(number)
-            rows = self._opened[number] = file.rows
+            day = self._opened[number] = self._sourced(file)
             self._open_files.add(maps=int(file.mapped), size=0 if file.mapped else file.stamp.size)
-        return rows
+        return day
+
+    @staticmethod
+    def _sourced(file: ArrowFile) -> SourcedRows:
+        return SourcedRows(dayfile.source_of(file), file.rows)
 
     def _open(self, number: int) -> ArrowFile:
         day = numbered_day(number)

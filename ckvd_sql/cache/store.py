@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckvd_sql.cache import dayfile
+from ckvd_sql.cache.dayfile import SourcedRows
 from ckvd_sql.cache.directory import Directory
 from ckvd_sql.cache.files import changed_at, write_whole
 from ckvd_sql.cache.folder import LOCKS, OpenFiles, SeriesFolder
@@ -92,9 +93,10 @@ class DayStore:
                     return True
         return False
 
-    def read(self, series: Series, day: date) -> pa.RecordBatch:
+    def read(self, series: Series, day: date) -> SourcedRows:
         """A day's rows; the batch's memory is the mapped file's. Raises as `dayfile.read`."""
-        return dayfile.read(self._folder(series).day_path(day), series, day).rows
+        file = dayfile.read(self._folder(series).day_path(day), series, day)
+        return SourcedRows(dayfile.source_of(file), file.rows)
 
     def describe(self, series: Series, day: date) -> DayFile:
         """The metadata of a day's file. Raises as `dayfile.read`."""

@@ -69,7 +69,7 @@ def sql(
 
     Days of ckvd_klines and ckvd_gaps calls that are missing from the cache are fetched first, with a progress bar on a
     terminal. A statement that may not need all days of its calls fetches those it needs while it runs: one with a
-    LIMIT, with a condition on other columns than prices and volumes, or with the column source.
+    LIMIT, or with a condition on other columns than prices and volumes.
 
     \b
     Examples:

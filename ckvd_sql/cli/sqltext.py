@@ -49,7 +49,7 @@ def find_queries(statement: str, now: int) -> list[Query]:
     """The queries of a statement whose bars it reads in full, one per call.
 
     None for a statement that may not need all of them: one with a LIMIT or a sample, or with a condition on other
-    columns than prices and volumes. None either for one with the column `source`, which fetching first would change.
+    columns than prices and volumes.
 
     Args:
         statement: One SQL statement.
@@ -79,8 +79,6 @@ def _reads(tree: exp.Expr) -> bool:
 def _may_need_less(tree: exp.Expr) -> bool:
     """Whether the statement may not need all days of its calls."""
     if tree.find(exp.Limit, exp.Fetch, exp.TableSample):
-        return True
-    if any(column.name.lower() == "source" for column in tree.find_all(exp.Column)):
         return True
     conditions: list[exp.Expr] = list(tree.find_all(exp.Where, exp.Having, exp.Qualify))
     conditions += [join.args["on"] for join in tree.find_all(exp.Join) if join.args.get("on")]

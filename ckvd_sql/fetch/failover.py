@@ -118,7 +118,8 @@ class Failover:
         got = {}
         for day in () if job.fresh else job.days:
             with contextlib.suppress(FileNotFoundError, CacheError):
-                got[day] = DayBars(day, self._store.read(job.series, day), Source.CACHE)
+                source, rows = self._store.read(job.series, day)
+                got[day] = DayBars(day, rows, source, cached=True)
         return got
 
     async def _unlisted(self, job: Job, got: Mapping[date, DayBars]) -> dict[date, DayBars]:

@@ -26,11 +26,19 @@ def job_start(day: date) -> date:
 
 @dataclass(frozen=True, slots=True)
 class DayBars:
-    """A day's bars, whole, and where this scan read them."""
+    """A day's bars, whole.
+
+    Attributes:
+        day: The UTC day.
+        bars: Its bars.
+        source: Where they came from in the first place: `VISION` or `REST`.
+        cached: Whether this scan read them from the cache.
+    """
 
     day: date
     bars: pa.RecordBatch
     source: Source
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)

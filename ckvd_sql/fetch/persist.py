@@ -99,7 +99,7 @@ class DayWriter:
             self._store.write_days(series, complete)
             for day, (bars, provenance) in complete.items():
                 if bars.nbytes >= _LARGE:
-                    served[day] = DayBars(day, self._store.read(series, day), provenance.source)
+                    served[day] = DayBars(day, self._store.read(series, day).rows, provenance.source)
         except (OSError, CacheError) as error:
             if not self._warned:
                 self._warned = True

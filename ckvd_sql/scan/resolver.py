@@ -18,7 +18,6 @@ from ckvd_sql.fetch.jobs import DAYS_PER_JOB, DayBars, Job
 from ckvd_sql.fetch.session import FetchSession, wait_for
 from ckvd_sql.market.bars import closed_rows, rows_between
 from ckvd_sql.market.periods import DAY, Month, day_of, day_start, format_days
-from ckvd_sql.market.provenance import Source
 from ckvd_sql.scan.blocks import blocks_of_query, plan_of_series
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from ckvd_sql.cache.dayfile import SourcedRows
     from ckvd_sql.market.periods import Period, Span
     from ckvd_sql.market.query import Query
     from ckvd_sql.market.series import Market, Series
@@ -60,19 +60,19 @@ class Step:
 
     Attributes:
         series: The series.
-        cached: A range out of the cache, as batches.
+        cached: A range out of the cache, as batches with their sources.
         days: Days in order.
         failures: The days that could not be had.
     """
 
     series: Series
-    cached: tuple[pa.RecordBatch, ...] = ()
+    cached: tuple[SourcedRows, ...] = ()
     days: tuple[DayBars, ...] = ()
     failures: tuple[Failure, ...] = ()
 
     def batches(self) -> list[pa.RecordBatch]:
         """The bars, in order."""
-        return [*self.cached, *(day.bars for day in self.days)]
+        return [*(part.rows for part in self.cached), *(day.bars for day in self.days)]
 
 
 class Resolver:
@@ -181,19 +181,19 @@ class Resolver:
                 yield ahead.popleft()
         yield from ahead
 
-    def _read_range(self, series: Series, span: Span) -> list[pa.RecordBatch] | None:
+    def _read_range(self, series: Series, span: Span) -> list[SourcedRows] | None:
         """A range out of the cache; None where it must be read day by day, because a day is gone or can't be read."""
         first, last = day_of(span.start), day_of(span.end - 1)
         snapshot = self.store.snapshot(series)
         if not snapshot.has_all(first, last):
             return None
         try:
-            batches = snapshot.read_range(first, last)
+            parts = snapshot.read_range(first, last)
         except (CacheError, FileNotFoundError):
             return None
         if span.start == day_start(first) and span.end == day_start(last) + DAY:
-            return batches
-        return [rows_between(batch, span.start, span.end) for batch in batches]
+            return parts
+        return [part._replace(rows=rows_between(part.rows, span.start, span.end)) for part in parts]
 
     def _read_block(
         self, block: Block, fetching: Future[Fetched] | None, session: FetchSession, *, keep_going: bool
@@ -219,7 +219,8 @@ class Resolver:
             if day in got or day in failed:
                 continue
             try:
-                got[day] = DayBars(day, snapshot.read(day), Source.CACHE)
+                source, rows = snapshot.read(day)
+                got[day] = DayBars(day, rows, source, cached=True)
             except FileNotFoundError:
                 missing.append(day)
             except CacheError as error:

@@ -23,7 +23,7 @@ from ckvd_sql.tables.klines import LABEL, constant_column
 from ckvd_sql.tables.lazy import LazyDataset, filter_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import date
 
     from ckvd_sql.cache.snapshot import Snapshot
@@ -109,19 +109,21 @@ def _matching(store: DayStore, pruning: Pruning) -> Iterator[tuple[Series, list[
             yield series, [day for day, cover in covers.items() if cover is not Cover.NONE]
 
 
-def _readable(store: DayStore, series: Series, first: date, last: date) -> Iterable[pa.RecordBatch]:
+def _readable(store: DayStore, series: Series, first: date, last: date) -> Iterator[pa.RecordBatch]:
     """The bars of a range of days; days that can't be read are skipped with a warning."""
     snapshot = store.snapshot(series)
     try:
-        return snapshot.read_range(first, last)
+        parts = snapshot.read_range(first, last)
     except (FileNotFoundError, CacheError):
-        return _one_by_one(snapshot, first, last)
+        yield from _one_by_one(snapshot, first, last)
+    else:
+        yield from (part.rows for part in parts)
 
 
 def _one_by_one(snapshot: Snapshot, first: date, last: date) -> Iterator[pa.RecordBatch]:
     for day in days_between(first, last):
         try:
-            yield snapshot.read(day)
+            yield snapshot.read(day).rows
         except (FileNotFoundError, CacheError) as error:
             log.warning("%s; it is skipped", error)
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ckvd_sql.market.bars import BAR_SCHEMA, join_days
-from ckvd_sql.market.provenance import Source
 from ckvd_sql.scan.pruning import Pruning
 from ckvd_sql.tables.lazy import LazyDataset, filter_batches
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow.compute as pc
 
     from ckvd_sql.fetch.jobs import DayBars
+    from ckvd_sql.market.provenance import Source
     from ckvd_sql.market.query import Query
     from ckvd_sql.scan.resolver import Resolver, Step
 
@@ -44,8 +44,8 @@ def klines_dataset(resolver: Resolver, make_query: Callable[[], Query]) -> LazyD
         schema = pa.schema([KLINES_SCHEMA.field(name) for name in columns])
         for step in resolver.stream(make_query(), pruning):
             symbol = step.series.symbol
-            if step.cached:
-                yield with_labels(step.cached, symbol, Source.CACHE, schema)
+            for source, parts in groupby(step.cached, key=lambda part: part.source):
+                yield with_labels([part.rows for part in parts], symbol, source, schema)
             for (source, whole), days in groupby(step.days, key=_run_key(step, pruning)):
                 bars = join_days([day.bars for day in days])
                 if whole:
@@ -69,7 +69,8 @@ def klines_table(steps: Iterable[Step], encode_label: Callable[[str, int], pa.Ar
     schema = pa.schema([field.with_type(label) if field.name in _LABELS else field for field in KLINES_SCHEMA])
     parts: list[pa.RecordBatch] = []
     for step in steps:
-        parts += with_labels(step.cached, step.series.symbol, Source.CACHE, schema, encode)
+        for source, cached in groupby(step.cached, key=lambda part: part.source):
+            parts += with_labels([part.rows for part in cached], step.series.symbol, source, schema, encode)
         for source, days in groupby(step.days, key=lambda day: day.source):
             bars = join_days([day.bars for day in days])
             parts += with_labels(bars, step.series.symbol, source, schema, encode)

@@ -141,8 +141,8 @@ for _ in range(int(sys.argv[3])):
         try:
             found = ask(series, day)
             if ask == store.read:
-                found.validate()
-                [float(column.view(pa.int64()).to_numpy().sum()) for column in found.columns]
+                found.rows.validate()
+                [float(column.view(pa.int64()).to_numpy().sum()) for column in found.rows.columns]
         except CkvdError:
             pass
 """

@@ -38,12 +38,12 @@ def test_days_that_were_read_are_packed_by_year_or_month_and_read_the_same(
 def test_a_pack_is_one_mapped_batch_and_a_part_of_it_is_a_slice(packed: DayStore) -> None:
     before = pa.total_allocated_bytes()
     snapshot = packed.snapshot(HOURS)
-    (whole,) = snapshot.read_range(YEAR[0], YEAR[-1])
-    (part,) = snapshot.read_range(MARCH[0], MARCH[-1])
+    ((_, whole),) = snapshot.read_range(YEAR[0], YEAR[-1])
+    ((_, part),) = snapshot.read_range(MARCH[0], MARCH[-1])
     assert pa.total_allocated_bytes() - before < whole.nbytes / 10
     assert whole.num_rows == expected(HOURS, YEAR).num_rows
     assert part.equals(expected(HOURS, MARCH).to_batches()[0])
-    assert snapshot.read(MARCH[4]).equals(bars_of(HOURS, MARCH[4]))
+    assert snapshot.read(MARCH[4]).rows.equals(bars_of(HOURS, MARCH[4]))
 
 
 def test_days_without_a_bar_can_be_packed(store: DayStore) -> None:
@@ -83,12 +83,11 @@ def test_single_days_outside_the_pack_are_read_from_their_day_files(store: DaySt
     snapshot = DayStore(store.root).snapshot(HOURS)
     for _ in range(2):
         for day in [*others, YEAR[150]]:
-            assert snapshot.read(day).equals(bars_of(HOURS, day))
+            assert snapshot.read(day).rows.equals(bars_of(HOURS, day))
         days = sorted(YEAR[100:200] + others)
-        assert (
-            pa.Table.from_batches(snapshot.read_range(YEAR[0], YEAR[-1])).combine_chunks().equals(expected(HOURS, days))
-        )
-    assert snapshot.read_range(others[0], others[-1])[0].num_rows == expected(HOURS, others).num_rows
+        parts = [part.rows for part in snapshot.read_range(YEAR[0], YEAR[-1])]
+        assert pa.Table.from_batches(parts).combine_chunks().equals(expected(HOURS, days))
+    assert snapshot.read_range(others[0], others[-1])[0].rows.num_rows == expected(HOURS, others).num_rows
 
 
 def test_a_day_that_a_filter_cuts_is_read_in_addition_to_the_pack(store: DayStore) -> None:
@@ -109,7 +108,7 @@ def test_many_days_written_after_the_pack_make_a_new_pack(store: DayStore) -> No
     days = YEAR[:60] + YEAR[100:200] + YEAR[250:]
     for _ in range(2):
         assert read(DayStore(store.root), HOURS, YEAR[0], YEAR[-1]).equals(expected(HOURS, days))
-    (pack,) = DayStore(store.root).snapshot(HOURS).read_range(YEAR[0], YEAR[-1])
+    ((_, pack),) = DayStore(store.root).snapshot(HOURS).read_range(YEAR[0], YEAR[-1])
     assert pack.num_rows == expected(HOURS, days).num_rows
 
 
@@ -165,7 +164,7 @@ def test_sql_reads_the_same_from_packs_and_from_day_files(packed: DayStore) -> N
     with duckdb.connect() as con:
         con.execute("SET TimeZone = 'UTC'")
         days = [bars_of(HOURS, day) for day in YEAR]
-        constants = {"symbol": "BTCUSDT", "source": "cache"}
+        constants = {"symbol": "BTCUSDT", "source": "rest"}
         table = pa.Table.from_batches(days)
         for name, value in constants.items():
             table = table.append_column(name, pa.repeat(value, table.num_rows))

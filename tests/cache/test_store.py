@@ -43,12 +43,12 @@ def path(store: DayStore) -> Path:
 
 def test_a_day_is_read_bit_for_bit_as_written(store: DayStore, path: Path) -> None:
     assert path.is_file()
-    assert store.read(HOURS, DATE).equals(BARS)
+    assert store.read(HOURS, DATE).rows.equals(BARS)
 
 
 def test_a_day_without_bars_is_read_as_written(store: DayStore) -> None:
     store.write(HOURS, DATE, NO_BARS, ORIGIN)
-    assert store.read(HOURS, DATE).equals(NO_BARS)
+    assert store.read(HOURS, DATE).rows.equals(NO_BARS)
     assert not store.has_rows(HOURS)
 
 
@@ -72,7 +72,7 @@ def test_a_day_file_is_a_plain_uncompressed_arrow_file(store: DayStore, path: Pa
         table = ipc.open_file(source).read_all()
         assert pa.total_allocated_bytes() - before < BARS.nbytes / 2  # mapped, not copied
     assert table.schema.equals(BAR_SCHEMA)
-    assert table.combine_chunks().to_batches()[0].equals(store.read(HOURS, DATE))
+    assert table.combine_chunks().to_batches()[0].equals(store.read(HOURS, DATE).rows)
 
 
 def test_a_day_file_holds_its_provenance(store: DayStore, path: Path) -> None:
@@ -217,9 +217,9 @@ for _ in range(500):
         except CacheError:
             continue
         if read == store.verify:
-            assert store.read(HOURS, DATE).equals(BARS), "verify passed what was not written"
+            assert store.read(HOURS, DATE).rows.equals(BARS), "verify passed what was not written"
         if read == store.read:
-            str(found.column("close").to_pylist())
+            str(found.rows.column("close").to_pylist())
 print("survived")
 """
 
@@ -244,7 +244,7 @@ def test_verify_finds_a_single_changed_bit_anywhere(store: DayStore, path: Path)
             store.verify(HOURS, DATE)
         except CacheError:
             continue
-        assert store.read(HOURS, DATE).equals(BARS), position  # it was padding
+        assert store.read(HOURS, DATE).rows.equals(BARS), position  # it was padding
 
 
 def test_writers_of_the_same_day_do_not_disturb_each_other_or_their_readers(store: DayStore) -> None:
@@ -254,7 +254,7 @@ def test_writers_of_the_same_day_do_not_disturb_each_other_or_their_readers(stor
         for number in range(60):
             try:
                 store.write(HOURS, DATE, BARS, Provenance(Source.REST, "u" * (number % 7 * 1000), "", FETCHED))
-                if not store.read(HOURS, DATE).equals(BARS):
+                if not store.read(HOURS, DATE).rows.equals(BARS):
                     errors["other bars"] += 1
             except Exception as error:  # noqa: BLE001 (whatever it is)
                 errors[type(error).__name__] += 1
@@ -268,9 +268,9 @@ def test_writers_of_the_same_day_do_not_disturb_each_other_or_their_readers(stor
 
 
 def test_bars_that_were_read_do_not_change_when_the_file_is_replaced(store: DayStore, path: Path) -> None:
-    before = store.read(HOURS, DATE)
+    before = store.read(HOURS, DATE).rows
     store.write(HOURS, DATE, BARS.slice(0, 3), ORIGIN)
-    assert store.read(HOURS, DATE).num_rows == 3
+    assert store.read(HOURS, DATE).rows.num_rows == 3
     path.unlink()
     assert before.equals(BARS)
 
@@ -333,7 +333,7 @@ def test_series_lists_the_series_that_have_a_folder(store: DayStore) -> None:
 def test_a_slice_of_a_month_is_written_as_a_day_of_its_own(store: DayStore, rows: int, first: int) -> None:
     """A slice shares its buffers with the month; only the slice must be written."""
     store.write(HOURS, DATE, BARS.slice(first, rows), ORIGIN)
-    assert store.read(HOURS, DATE).equals(BARS.slice(first, rows))
+    assert store.read(HOURS, DATE).rows.equals(BARS.slice(first, rows))
     assert store.verify(HOURS, DATE).rows == rows
 
 
@@ -345,7 +345,7 @@ def test_days_written_together_each_have_their_own_provenance(store: DayStore) -
     bars = [hourly_bars(day, rows) for day, rows in zip(days, (24, 0, 7), strict=True)]
     store.write_days(HOURS, dict(zip(days, zip(bars, origins, strict=True), strict=True)))
     assert [store.verify(HOURS, day).provenance for day in days] == origins
-    assert [store.read(HOURS, day) for day in days] == bars
+    assert [store.read(HOURS, day).rows for day in days] == bars
     assert not list(store.folder(HOURS).glob(".*.tmp"))
 
 
@@ -354,8 +354,8 @@ def test_a_day_that_can_not_be_written_does_not_prevent_the_others(store: DaySto
     (store.path(HOURS, days[1]) / "in the way").mkdir(parents=True)
     with pytest.raises(OSError, match="directory"):
         store.write_days(HOURS, {day: (hourly_bars(day), ORIGIN) for day in days})
-    assert store.read(HOURS, days[0]).equals(hourly_bars(days[0]))
-    assert store.read(HOURS, days[2]).equals(hourly_bars(days[2]))
+    assert store.read(HOURS, days[0]).rows.equals(hourly_bars(days[0]))
+    assert store.read(HOURS, days[2]).rows.equals(hourly_bars(days[2]))
     assert not list(store.folder(HOURS).glob(".*.tmp"))
 
 

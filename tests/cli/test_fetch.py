@@ -84,7 +84,7 @@ def test_ctrl_c_ends_a_slow_fetch_and_leaves_the_cache_valid(
     store = DayStore(shell.cache)
     cached = [(series, day) for series in store.series() for day in store.days(series)]
     assert cached
-    assert all(store.read(series, day).num_rows == 24 for series, day in cached)
+    assert all(store.read(series, day).rows.num_rows == 24 for series, day in cached)
     assert not list(shell.folder.glob("*bars*"))
     exchange.clear_faults()
     before = len(cached)

@@ -36,7 +36,7 @@ def test_when_the_archive_fails_the_rows_come_from_rest(
     exchange.clear_faults()
     more = make_client().klines("BTCUSDT", "2024-04-30", "2024-05-04")
     assert table_bars(more) == truth("BTCUSDT", "1h", "2024-04-30", "2024-05-04")
-    assert table_sources(more) == {"cache", "vision"}
+    assert table_sources(more) == {"rest", "vision"}
 
 
 @pytest.mark.parametrize("name", [name for name in ARCHIVE_FAULTS if name not in MEANS_NOT_PUBLISHED])

@@ -37,7 +37,7 @@ def test_a_second_query_sends_no_request(con: DuckDBPyConnection, exchange: Sand
     assert read(con, CALL) == truth(*TWO_DAYS)
     exchange.forget()
     assert read(con, CALL) == truth(*TWO_DAYS)
-    assert sources(con, CALL) == {"cache"}
+    assert sources(con, CALL) == {"vision"}
     assert not exchange.requests
 
 

@@ -11,7 +11,7 @@ import pytest
 import ckvd_sql
 from ckvd_sql.market.parse import parse_time
 from ckvd_sql.market.series import INTERVALS
-from ckvd_sql.sandbox import Sandbox
+from ckvd_sql.sandbox import Fault, Sandbox
 from tests.support.bars import FIELDS, read
 
 if TYPE_CHECKING:
@@ -258,10 +258,22 @@ def test_a_call_is_a_table_like_any_other(con: DuckDBPyConnection, query: str) -
     assert con.sql(query.format(*[CALL] * 2)).fetchall() == con.sql(query.format(*["bars_copy"] * 2)).fetchall()
 
 
-def test_a_view_reads_again_each_time(con: DuckDBPyConnection, truth: Truth) -> None:
+def test_a_view_reads_again_each_time(con: DuckDBPyConnection, exchange: Sandbox, truth: Truth) -> None:
     con.execute(f"CREATE VIEW bars AS FROM {CALL}")
     assert read(con, "bars") == truth(*SERIES, *SPAN)
-    assert con.sql("SELECT DISTINCT source FROM bars").fetchall() == [("cache",)]
+    exchange.forget()
+    assert read(con, "bars") == truth(*SERIES, *SPAN)
+    assert not exchange.requests
+
+
+def test_two_equal_queries_return_equal_rows_cold_and_warm(con: DuckDBPyConnection, exchange: Sandbox) -> None:
+    exchange.add(Fault(r"2024-06-0[56]\.zip", "status", status=404))  # days of both sources
+    call = "ckvd_klines('BTCUSDT', '1h', '2024-04-20', '2024-06-10')"
+    for name in ("cold", "warm", "packed"):
+        con.execute(f"CREATE TABLE {name} AS FROM {call}")
+    assert con.sql("SELECT DISTINCT source FROM cold ORDER BY ALL").fetchall() == [("rest",), ("vision",)]
+    for name in ("warm", "packed"):
+        assert con.sql(f"(FROM cold EXCEPT FROM {name}) UNION ALL (FROM {name} EXCEPT FROM cold)").fetchall() == []
 
 
 def test_a_view_and_a_prepared_statement_outlive_thousands_of_other_calls(

@@ -56,7 +56,7 @@ def write(store: DayStore, series: Series, days: Iterable[date], salt: int = 0) 
 
 def read(store: DayStore, series: Series, first: date, last: date) -> pa.Table:
     """The bars of the days from the first to the last, read through a new snapshot."""
-    found = store.snapshot(series).read_range(first, last)
+    found = [part.rows for part in store.snapshot(series).read_range(first, last)]
     return pa.Table.from_batches(found, schema=BAR_SCHEMA).combine_chunks()
 
 

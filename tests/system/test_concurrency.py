@@ -46,7 +46,7 @@ class TestConcurrentQueries:
             try:
                 for _ in range(25):
                     store.write(MINUTES, DATE, day, Provenance(Source.REST, "http://127.0.0.1", "", 0))
-                    assert store.read(MINUTES, DATE).equals(day)
+                    assert store.read(MINUTES, DATE).rows.equals(day)
             except Exception as error:  # noqa: BLE001 (asserted below)
                 failed.append(error)
 

@@ -247,7 +247,7 @@ def rows(one: Series, day: date) -> pa.Table:
 
 
 @given(filter_=FILTERS)
-@thorough(tries(150))
+@thorough(tries(100))
 def test_whatever_the_filter_no_row_is_lost_and_none_kept_that_it_rules_out(filter_: pc.Expression) -> None:
     judge = pruning(filter_)
     for one in (BTC, ETH):

@@ -95,8 +95,11 @@ class Listings:
         if any(checksums):
             self.note_traded(series)
             return
-        self._unknown[series] = self._archive_failures.get(series, unknown)
-        raise self._unknown[series]
+        failure = self._archive_failures.get(series)
+        self._unknown[series] = failure or unknown
+        if failure:
+            raise failure from unknown
+        raise unknown
 
     async def _ask_first_open(self, series: Series) -> int | None:
         try:

@@ -71,7 +71,7 @@ def test_a_folder_that_is_not_there_is_an_os_error(store: DayStore) -> None:
 def test_a_day_reads_back_as_it_was_written(store: DayStore) -> None:
     snapshot = written(store)
     for day in DAYS:
-        assert snapshot.read(day).equals(day_bars(HOURS, day))
+        assert snapshot.read(day).rows.equals(day_bars(HOURS, day))
 
 
 def test_a_day_without_a_file_is_not_found(store: DayStore) -> None:
@@ -86,15 +86,19 @@ def test_a_damaged_day_is_a_cache_error_alone_and_in_a_range(store: DayStore) ->
         snapshot.read(SECOND)
     with pytest.raises(CacheError, match="2024-01-02"):
         snapshot.read_range(FIRST, THIRD)
-    assert snapshot.read(FIRST).equals(day_bars(HOURS, FIRST))
+    assert snapshot.read(FIRST).rows.equals(day_bars(HOURS, FIRST))
 
 
 def test_a_range_has_the_rows_of_its_days_in_order_without_those_that_have_no_file(store: DayStore) -> None:
     snapshot = written(store)
-    assert joined(snapshot.read_range(FIRST, FIFTH)).equals(expected(DAYS))
-    assert joined(snapshot.read_range(SECOND, date(2024, 1, 4))).equals(expected([SECOND, THIRD]))
-    assert joined(snapshot.read_range(date(2000, 1, 1), date(2100, 1, 1))).equals(expected(DAYS))
-    assert joined(snapshot.read_range(date(2024, 1, 4), date(2024, 1, 4))).num_rows == 0
+    assert joined([part.rows for part in snapshot.read_range(FIRST, FIFTH)]).equals(expected(DAYS))
+    assert joined([part.rows for part in snapshot.read_range(SECOND, date(2024, 1, 4))]).equals(
+        expected([SECOND, THIRD])
+    )
+    assert joined([part.rows for part in snapshot.read_range(date(2000, 1, 1), date(2100, 1, 1))]).equals(
+        expected(DAYS)
+    )
+    assert joined([part.rows for part in snapshot.read_range(date(2024, 1, 4), date(2024, 1, 4))]).num_rows == 0
 
 
 def test_small_days_come_in_one_batch_and_large_ones_each_in_its_own(store: DayStore) -> None:
@@ -107,10 +111,10 @@ def test_a_range_over_years_reads_the_same_day_by_day_and_out_of_packs(store: Da
     snapshot = written(store, days)
     found = [snapshot.read_range(days[0], days[-1]), take(store).read_range(days[0], days[-1])]
     assert sorted(path.name for path in store.folder(HOURS).glob(".packs/*.pack")) == ["2023.pack", "2024.pack"]
-    for batches in found:
-        assert len(batches) == 2
-        assert joined(batches).equals(expected(days))
-    assert take(store).read(days[50]).equals(day_bars(HOURS, days[50]))
+    for parts in found:
+        assert len(parts) == 2
+        assert joined([part.rows for part in parts]).equals(expected(days))
+    assert take(store).read(days[50]).rows.equals(day_bars(HOURS, days[50]))
 
 
 def test_a_range_is_read_once(store: DayStore) -> None:
@@ -146,7 +150,7 @@ def test_a_snapshot_stays_as_it_is_when_days_come_and_opened_ones_go(store: DayS
     write_days(store, HOURS, [THIRD])
     store.path(HOURS, FIRST).unlink()
     assert snapshot.days == {FIRST, SECOND}
-    assert snapshot.read(FIRST).equals(day_bars(HOURS, FIRST))
+    assert snapshot.read(FIRST).rows.equals(day_bars(HOURS, FIRST))
     assert take(store).days == {SECOND, THIRD}
 
 

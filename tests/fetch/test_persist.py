@@ -60,7 +60,7 @@ def test_complete_days_are_stored_with_their_provenance_and_served(writer: DayWr
     served = writer.write(HOURS, fetched(FIRST, SECOND), NOW)
     assert served == {day: DayBars(day, day_bars(HOURS, day), Source.REST) for day in (FIRST, SECOND)}
     assert store.days(HOURS) == {FIRST, SECOND}
-    assert store.read(HOURS, FIRST).equals(day_bars(HOURS, FIRST))
+    assert store.read(HOURS, FIRST).rows.equals(day_bars(HOURS, FIRST))
     assert store.describe(HOURS, FIRST).provenance == FROM_REST
 
 
@@ -93,7 +93,7 @@ def test_a_day_with_a_bar_that_closes_later_is_not_stored(store: DayStore) -> No
 
 def test_an_empty_day_is_stored_as_one(writer: DayWriter, store: DayStore) -> None:
     writer.write(HOURS, {FIRST: (HOURS.no_rows, FROM_REST)}, NOW)
-    assert store.read(HOURS, FIRST).num_rows == 0
+    assert store.read(HOURS, FIRST).rows.num_rows == 0
     assert store.days(HOURS) == {FIRST}
 
 

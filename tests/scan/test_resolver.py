@@ -131,9 +131,9 @@ def test_a_bar_that_is_forming_comes_only_where_it_is_wanted(resolver: Resolver,
 def test_whole_days_are_not_cut_to_the_query(resolver: Resolver) -> None:
     write_days(resolver.store, BTC, of("2024-06-13", "2024-06-14"))
     (step,) = resolver.stream(ask("2024-06-13T06:00", "2024-06-14T01:00"), whole_days=True)
-    assert [(day.day.day, day.source, day.bars.num_rows) for day in step.days] == [
-        (13, Source.CACHE, 24),
-        (14, Source.CACHE, 24),
+    assert [(day.day.day, day.cached, day.bars.num_rows) for day in step.days] == [
+        (13, True, 24),
+        (14, True, 24),
     ]
 
 
@@ -231,7 +231,7 @@ def test_a_damaged_day_is_set_aside_and_fetched_again(
     path.write_bytes(b"damaged")
     publish_days(stand_in, BTC, days[1], days[1:2])
     assert table(resolver.stream(ask("2024-06-12", "2024-06-15"))).num_rows == 72
-    assert resolver.store.read(BTC, days[1]).equals(day_bars(BTC, days[1]))
+    assert resolver.store.read(BTC, days[1]).rows.equals(day_bars(BTC, days[1]))
     assert path.with_suffix(".damaged").read_bytes() == b"damaged"
     assert "2024-06-13" in caplog.text
 

@@ -103,4 +103,6 @@ def _day_numbers(names: Iterable[str]) -> Iterator[int]:
     for name in names:
         if name.endswith(SUFFIX) and len(name) == len("2024-01-01") + len(SUFFIX):
             with contextlib.suppress(ValueError):
-                yield day_number(date.fromisoformat(name[: -len(SUFFIX)]))
+                day = date.fromisoformat(name[: -len(SUFFIX)])
+                if name == f"{day}{SUFFIX}":  # not another spelling of ISO 8601, such as 2024-W01-1
+                    yield day_number(day)

@@ -56,7 +56,8 @@ def valid_rows(inventory: pa.Table, stamps: Stamps) -> pa.Table:
     if np.array_equal(known, stamps):
         return inventory
     current = set(map(tuple, stamps.tolist()))
-    return inventory.take([number for number, row in enumerate(known.tolist()) if tuple(row) in current])
+    found = [number for number, row in enumerate(known.tolist()) if tuple(row) in current]
+    return inventory.take(pa.array(found, pa.int64()))
 
 
 def serialize(inventory: pa.Table, key: str) -> bytes:

@@ -54,7 +54,6 @@ def test_other_names_are_skipped(folder: Path) -> None:
     assert read_stats(str(folder))[0].numbers.tolist() == NUMBERS
 
 
-@pytest.mark.xfail(strict=True, reason="other spellings of ISO 8601 are read as days: a day could come twice")
 def test_a_date_in_another_spelling_is_no_day_file(folder: Path) -> None:
     (folder / "2024-W01-1.arrow").touch()
     assert read_names(str(folder), 0).numbers.tolist() == NUMBERS

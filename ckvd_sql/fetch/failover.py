@@ -21,6 +21,7 @@ from ckvd_sql.market.bars import close_times, open_times, split_days
 from ckvd_sql.market.gaps import gaps_of_day
 from ckvd_sql.market.periods import DAY, consecutive, day_start
 from ckvd_sql.market.provenance import GapCheck, Source
+from ckvd_sql.market.series import Market
 from ckvd_sql.sources.concurrency import gather_or_cancel
 from ckvd_sql.sources.refusals import DelistedError
 from ckvd_sql.sources.rest import PAGE
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from ckvd_sql.sources.vision import Archive, VisionClient
 
 log = logging.getLogger("ckvd_sql")
+
+#: The most gaps of a day that are compared with REST one by one, the longest ones.
+_MOST_GAPS = 20
 
 #: A closed day without bars that is older than this is stored as empty: archives are published within days.
 _FINAL_AFTER = 30 * DAY
@@ -193,9 +197,14 @@ class Failover:
 
     async def _check_gaps(self, series: Series, day: date, bars: pa.RecordBatch, gaps: list[Gap]) -> GapCheck:
         """Whether REST has the bars that are missing from an archived day."""
-        ranges = _ranges_to_check(series, gaps)
+        start, end = gaps[0].start, gaps[-1].end
+        if series.market is Market.CM or end - start <= 2 * (PAGE - 2) * (series.interval.step or 0):
+            questions = [self._rest.klines(series, start, end)]
+        else:  # the gaps of 1s bars; the first bar in a gap settles it
+            longest = sorted(gaps, key=lambda gap: -gap.count)[:_MOST_GAPS]
+            questions = [self._rest.first_bar(series, gap.start, gap.end) for gap in longest]
         try:
-            answers = await gather_or_cancel(self._rest.klines(series, start, end) for start, end in ranges)
+            answers = await gather_or_cancel(questions)
         except (InvalidSymbolError, DelistedError):
             return GapCheck.UNCONFIRMED
         except ProviderError as error:
@@ -290,16 +299,3 @@ class Failover:
 
 def _merge(parts: Iterable[dict[date, DayBars]]) -> dict[date, DayBars]:
     return {day: bars for part in parts for day, bars in part.items()}
-
-
-def _ranges_to_check(series: Series, gaps: list[Gap]) -> list[tuple[int, int]]:
-    """The ranges in which to look for bars that are missing from an archived day: two requests at most.
-
-    From the first gap to the last one where two pages hold that much, as for every interval from 1m on; else as much
-    of the two longest gaps as a page each holds.
-    """
-    start, end, page = gaps[0].start, gaps[-1].end, (PAGE - 2) * (series.interval.step or 0)
-    if end - start <= 2 * page:
-        return [(start, end)]
-    longest = sorted(gaps, key=lambda gap: -gap.count)[:2]
-    return [(gap.start, min(gap.end, gap.start + page)) for gap in longest]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import re
 import time
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import pyarrow as pa
 
 from ckvd_sql.errors import MalformedDataError, ProviderUnavailableError
 from ckvd_sql.market.bars import BAR_SCHEMA, NO_BARS, open_times
-from ckvd_sql.market.periods import DAY, instant_of
+from ckvd_sql.market.periods import DAY, MINUTE, instant_of, moment_of
 from ckvd_sql.market.series import INTERVALS, Market, Series
 from ckvd_sql.sources.concurrency import gather_or_cancel, retrying
 from ckvd_sql.sources.parse import read_rest
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
     from ckvd_sql.settings import Settings
 
+log = logging.getLogger("ckvd_sql")
+
 _PREFIX = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
 
 #: Rows of one call: the most that all markets allow; on futures a row costs less weight than with their 1,500.
@@ -46,6 +49,9 @@ _CM_WINDOW = 200 * DAY
 _CM_FIRST = 18_475 * DAY  # 2020-08-01
 
 _MILLISECOND = 1000
+
+#: The most by which the exchange's clock may be behind the local one and still count.
+_CLOCK_SKEW = 10 * MINUTE
 _USED_WEIGHT = re.compile("[0-9]{1,9}")
 
 #: Bytes that an answer may unpack to; the list of all spot symbols is some 15 MB.
@@ -76,6 +82,7 @@ class RestClient:
         self._client: httpx.AsyncClient | None = None
         self._budgets: dict[Market, WeightBudget] = {}
         self._server_now: int | None = None  # by the `Date` header of the last answer
+        self._warned_clock = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -97,13 +104,23 @@ class RestClient:
         return self._client
 
     def agreed_now(self, now: int) -> int:
-        """`now`, or the exchange's clock at its last answer where that is earlier; in microseconds since the epoch.
+        """`now`, or the exchange's clock at its last answer where that is a little earlier; in microseconds.
 
-        A local clock that runs ahead must not close a bar early. A fixed clock (`settings.now`) is taken as it is.
+        A local clock that runs ahead must not close a bar early. A `Date` header that is far behind the local clock is
+        not used, with a warning. A fixed clock (`settings.now`) is taken as it is.
         """
-        if self._settings.now is not None or self._server_now is None:
+        if self._settings.now is not None or self._server_now is None or self._server_now >= now:
             return now
-        return min(now, self._server_now)
+        if now - self._server_now <= _CLOCK_SKEW:
+            return self._server_now
+        if not self._warned_clock:
+            self._warned_clock = True
+            log.warning(
+                "the exchange's clock says %s, more than %s minutes behind this machine's, so it is not used",
+                moment_of(self._server_now),
+                _CLOCK_SKEW // MINUTE,
+            )
+        return now
 
     async def klines(self, series: Series, start: int, end: int) -> pa.RecordBatch:
         """The bars that open in `[start, end)`, including the one still forming; instants in microseconds.
@@ -143,6 +160,14 @@ class RestClient:
                 exact = await self.klines(series, series.interval.open_time(slot), day + DAY)
                 return int(open_times(exact)[0]) if exact.num_rows else day
         return None
+
+    async def first_bar(self, series: Series, start: int, end: int) -> pa.RecordBatch:
+        """The first bar that opens in `[start, end)`, in one call, whatever lies between; not on coin-margined futures.
+
+        Raises as `klines`.
+        """
+        bars, _ = await self._klines(series, start, end, limit=1)
+        return bars
 
     async def symbols(self, market: Market) -> list[Symbol]:
         """Every symbol of a market, including delisted ones where the exchange lists them. Raises as `klines`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from datetime import date
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -192,8 +191,9 @@ def test_an_answer_that_is_too_large_is_refused(stand_in: StandIn, load: Callabl
         ask(load(stand_in), lambda client: client.symbols(Market.SPOT))
 
 
-def test_now_is_the_earlier_of_the_two_clocks(load: Callable[..., Settings]) -> None:
-    now = time.time_ns() // 1000
+def test_now_is_the_earlier_of_the_two_clocks_where_they_differ_by_minutes(load: Callable[..., Settings]) -> None:
+    exchange_now = parse_time("2024-06-15T12:00:30", "now")
+    now = exchange_now + 3 * MINUTE
 
     async def agreed(client: RestClient) -> tuple[int, int]:
         before = client.agreed_now(now)
@@ -201,7 +201,6 @@ def test_now_is_the_earlier_of_the_two_clocks(load: Callable[..., Settings]) -> 
         return before, client.agreed_now(now)
 
     with Sandbox(now=NOW) as behind:
-        exchange_now = parse_time("2024-06-15T12:00:30", "now")
         assert ask(load(behind, now=None), agreed) == (now, exchange_now)  # unknown before its first answer
         assert ask(load(behind), agreed) == (now, now)  # a fixed clock is taken as it is
     with Sandbox(now="2999-01-01") as ahead:
@@ -212,7 +211,7 @@ def test_the_clock_of_a_refusal_counts_too(load: Callable[..., Settings]) -> Non
     async def agreed(client: RestClient) -> int:
         with pytest.raises(InvalidSymbolError):
             await client.klines(series("spot", "NOSUCH", "1h"), START, START + HOUR)
-        return client.agreed_now(10**18)
+        return client.agreed_now(parse_time("2024-06-15T12:01:30", "now"))
 
     with Sandbox(now=NOW) as exchange:
         assert ask(load(exchange, now=None), agreed) == exchange.now

@@ -16,10 +16,10 @@ import pyarrow as pa
 from ckvd_sql.errors import CacheError, ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
 from ckvd_sql.fetch.jobs import DayBars, job_start
 from ckvd_sql.fetch.listings import Listings
-from ckvd_sql.fetch.persist import DayWriter
+from ckvd_sql.fetch.persist import FINAL_AFTER, DayWriter, Doubt, is_trusted, is_whole
 from ckvd_sql.market.bars import close_times, open_times, split_days
 from ckvd_sql.market.gaps import gaps_of_day
-from ckvd_sql.market.periods import DAY, consecutive, day_start
+from ckvd_sql.market.periods import DAY, Month, consecutive, day_start
 from ckvd_sql.market.provenance import GapCheck, Source
 from ckvd_sql.market.series import Market
 from ckvd_sql.sources.concurrency import gather_or_cancel
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ckvd_sql.cache.store import DayStore
     from ckvd_sql.fetch.jobs import Job
     from ckvd_sql.market.gaps import Gap
-    from ckvd_sql.market.periods import Month, Period
+    from ckvd_sql.market.periods import Period
     from ckvd_sql.market.provenance import Provenance
     from ckvd_sql.market.series import Series
     from ckvd_sql.settings import Settings
@@ -46,9 +46,6 @@ log = logging.getLogger("ckvd_sql")
 
 #: The most gaps of a day that are compared with REST one by one, the longest ones.
 _MOST_GAPS = 20
-
-#: A closed day without bars that is older than this is stored as empty: archives are published within days.
-_FINAL_AFTER = 30 * DAY
 
 
 class Failover:
@@ -84,6 +81,7 @@ class Failover:
         self._writer = DayWriter(settings, store, now)
         self._failures: dict[tuple[Series, Period], ProviderError] = {}
         self._warned_down = False
+        self._warned_short = False
 
     async def fetch(self, job: Job) -> dict[date, DayBars]:
         """Every day of the job, some perhaps without bars.
@@ -176,13 +174,37 @@ class Failover:
         """Days as their archives have them, unless REST shows that one was published incomplete."""
         if not archives:
             return {}
-        full, with_gaps = await self._threads.run(self._writer.write_complete, series, archives, self._agreed_now())
-        checked = await gather_or_cancel(self._with_gaps(series, *day_with_gaps) for day_with_gaps in with_gaps)
-        return _merge([full, *checked])
+        full, doubts = await self._threads.run(self._writer.write_complete, series, archives, self._agreed_now())
+        settled = await gather_or_cancel(self._settle(series, doubt) for doubt in doubts)
+        return _merge([full, *settled])
 
-    async def _with_gaps(self, series: Series, day: date, gaps: list[Gap], archive: Archive) -> dict[date, DayBars]:
-        """A day with missing bars, after comparing them with REST."""
+    async def _settle(self, series: Series, doubt: Doubt) -> dict[date, DayBars]:
+        """A doubtful day of a month's archive from its own archive, where there is one; else as it is."""
+        if isinstance(doubt.archive.period, Month) and not series.interval.multi_day:
+            daily = await self._archive(series, doubt.day)
+            if daily and doubt.day in daily.days:
+                gaps = gaps_of_day(series.interval, doubt.day, daily.days[doubt.day])
+                return await self._with_gaps(series, Doubt(doubt.day, gaps, daily))
+            if (series, doubt.day) in self._failures:
+                return await self._instead_of_daily(series, doubt)
+        return await self._with_gaps(series, doubt)
+
+    async def _instead_of_daily(self, series: Series, doubt: Doubt) -> dict[date, DayBars]:
+        """A doubtful day of a month's archive whose own archive fails: from REST, else as it is and not stored."""
+        try:
+            return await self._rest_run(series, doubt.day, doubt.day, [doubt.day])
+        except (ProviderError, InvalidSymbolError) as error:
+            log.warning(
+                "%s: %s can't be compared with its daily archive, so it is not stored: %s", series, doubt.day, error
+            )
+            return {doubt.day: DayBars(doubt.day, doubt.archive.days[doubt.day], Source.VISION)}
+
+    async def _with_gaps(self, series: Series, doubt: Doubt) -> dict[date, DayBars]:
+        """A day of an archive, after comparing its gaps with REST."""
+        day, gaps, archive = doubt.day, doubt.gaps, doubt.archive
         bars = archive.days[day]
+        if not gaps:
+            return await self._write(series, {day: (bars, self._writer.archive_provenance(archive))})
         result = await self._check_gaps(series, day, bars, gaps)
         if result is GapCheck.TORN:
             log.warning(
@@ -190,7 +212,7 @@ class Failover:
                 series,
                 day,
             )
-            return await self._rest_run(series, day, day, [day])
+            return await self._rest_run(series, day, day, [day], compared=True)
         if result is GapCheck.UNCHECKED:
             return {day: DayBars(day, bars, Source.VISION)}
         return await self._write(series, {day: (bars, self._writer.archive_provenance(archive, result))})
@@ -238,13 +260,40 @@ class Failover:
             return got | self._without_bars(job.series, [day for day in days if day not in got])
         return _merge(found)
 
-    async def _rest_run(self, series: Series, first: date, last: date, wanted: list[date]) -> dict[date, DayBars]:
-        """The days from `first` to `last`, both included, that have bars at the exchange or are wanted."""
+    async def _rest_run(
+        self, series: Series, first: date, last: date, wanted: list[date], *, compared: bool = False
+    ) -> dict[date, DayBars]:
+        """The days from `first` to `last`, both included, that have bars at the exchange or are wanted.
+
+        A day whose bars were not `compared` with its archive is stored only if it can be trusted as it is.
+        """
         start, end = day_start(first), min(day_start(last) + DAY, self._now)
         by_day = split_days(self._settled(await self._rest.klines(series, start, end)))
         days = sorted(by_day.keys() | {day for day in wanted if first <= day <= last})
         provenance = self._writer.rest_provenance(series)
-        return await self._write(series, {day: (by_day.get(day, series.no_rows), provenance) for day in days})
+        fetched = {day: by_day.get(day, series.no_rows) for day in days}
+        storable = {
+            day: (bars, provenance) for day, bars in fetched.items() if compared or self._is_trusted(series, day, bars)
+        }
+        served = {day: DayBars(day, bars, Source.REST) for day, bars in fetched.items()}
+        return served | await self._write(series, storable)
+
+    def _is_trusted(self, series: Series, day: date, bars: pa.RecordBatch) -> bool:
+        """Whether a day that was fetched from REST alone may be stored. One that is short is warned of once."""
+        age = self._agreed_now() - series.interval.closed_at(day)
+        first_open = self._listings.known_first_open(series)
+        failed = (series, day) in self._failures or (series, Month.of(day)) in self._failures
+        trusted = is_trusted(series, day, bars, age, first_open)
+        if trusted and failed:
+            trusted = is_whole(series, day, bars, first_open)
+        if not trusted and age >= 0 and not self._warned_short and not is_whole(series, day, bars, first_open):
+            self._warned_short = True
+            log.warning(
+                "%s: bars of %s are missing from REST's answer, and no archive confirms that; such days are not stored",
+                series,
+                day,
+            )
+        return trusted
 
     def _settled(self, bars: pa.RecordBatch) -> pa.RecordBatch:
         """Without the bars that are closed by this machine's clock and not by the exchange's."""
@@ -289,7 +338,7 @@ class Failover:
     def _without_bars(self, series: Series, days: list[date]) -> dict[date, DayBars]:
         """Days of a symbol that the exchange no longer serves; stored as empty once no archive will be published."""
         provenance, closed_at = self._writer.rest_provenance(series), series.interval.closed_at
-        final = {day: (series.no_rows, provenance) for day in days if closed_at(day) + _FINAL_AFTER <= self._now}
+        final = {day: (series.no_rows, provenance) for day in days if closed_at(day) + FINAL_AFTER <= self._now}
         served = {day: DayBars(day, series.no_rows, Source.REST) for day in days}
         return served | self._writer.write(series, final, self._agreed_now())
 

@@ -1,4 +1,4 @@
-"""Which fetched days are stored: those that are complete, with their provenance.
+"""Which fetched days are stored: those that are complete and can be trusted, with their provenance.
 
 Runs in threads and knows no network. A disk that refuses is no error: the days are served all the same.
 """
@@ -6,13 +6,16 @@ Runs in threads and knows no network. A disk that refuses is no error: the days 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ckvd_sql.errors import CacheError
 from ckvd_sql.fetch.jobs import DayBars
 from ckvd_sql.market.bars import all_closed
-from ckvd_sql.market.gaps import gaps_of_day
+from ckvd_sql.market.gaps import gaps_of_day, since_listing
+from ckvd_sql.market.periods import DAY, MINUTE, Month
 from ckvd_sql.market.provenance import Provenance, Source
+from ckvd_sql.market.regularity import is_regular
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +32,46 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ckvd_sql")
 
-#: A day of this many bytes, as 1s bars alone have, is served from its mapped file, whose memory the system can reclaim.
+#: A day of this many bytes, as only 1s bars have, is served from its mapped file, whose memory the system can reclaim.
 _LARGE = 1_000_000
+
+#: A bar that closed more recently can still change at REST (python-binance #1246).
+_STABLE_AFTER = 5 * MINUTE
+
+#: No archive is published any more for a day that closed this long ago: they come within days.
+FINAL_AFTER = 30 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A day of an archive to be compared with another source: it has gaps, or is irregular in a month's archive."""
+
+    day: date
+    gaps: list[Gap]
+    archive: Archive
+
+
+def is_trusted(series: Series, day: date, bars: pa.RecordBatch, age: int, first_open: int | None) -> bool:
+    """Whether a day that REST alone has may be stored: REST can leave bars out and have them minutes later.
+
+    Args:
+        series: The series.
+        day: The UTC day.
+        bars: REST's answer.
+        age: How long ago the day closed, in microseconds.
+        first_open: The open time of the series' first bar, where it is known.
+    """
+    if age < _STABLE_AFTER:
+        return False
+    return age >= FINAL_AFTER or is_whole(series, day, bars, first_open)
+
+
+def is_whole(series: Series, day: date, bars: pa.RecordBatch, first_open: int | None) -> bool:
+    """Whether a day has every bar of its grid from the series' first bar on."""
+    if series.interval.multi_day:
+        return bars.num_rows > 0
+    gaps = gaps_of_day(series.interval, day, bars)
+    return not any(since_listing(series.interval, gap, first_open) for gap in gaps)
 
 
 class DayWriter:
@@ -59,8 +100,8 @@ class DayWriter:
 
     def write_complete(
         self, series: Series, archives: list[Archive], agreed_now: int
-    ) -> tuple[dict[date, DayBars], list[tuple[date, list[Gap], Archive]]]:
-        """The days of archives that have no gaps, which are most and need no gap check, and the gaps of the others.
+    ) -> tuple[dict[date, DayBars], list[Doubt]]:
+        """The days of archives that need no comparison with another source, which are most, and the others.
 
         Args:
             series: The series.
@@ -68,15 +109,17 @@ class DayWriter:
             agreed_now: As for `write`.
         """
         full = {}
-        with_gaps = []
+        doubts = []
         for archive in archives:
             provenance = self.archive_provenance(archive)
+            may_differ = isinstance(archive.period, Month) and not series.interval.multi_day
             for day, bars in archive.days.items():
-                if gaps := gaps_of_day(series.interval, day, bars):
-                    with_gaps.append((day, gaps, archive))
+                gaps = gaps_of_day(series.interval, day, bars)
+                if gaps or (may_differ and not is_regular(series, day, bars)):
+                    doubts.append(Doubt(day, gaps, archive))
                 else:
                     full[day] = bars, provenance
-        return self.write(series, full, agreed_now), with_gaps
+        return self.write(series, full, agreed_now), doubts
 
     def write(
         self, series: Series, days: Mapping[date, tuple[pa.RecordBatch, Provenance]], agreed_now: int

@@ -52,12 +52,14 @@ class Archive:
     """A daily or monthly archive.
 
     Attributes:
+        period: The day or month that it covers.
         days: Its bars by UTC day; days without a bar are not among them.
         sha256: The SHA-256 of the zip in hex.
         url: Its URL.
         verified: Whether that is the published checksum; False only where the user lets a wrong one pass.
     """
 
+    period: Period
     days: Mapping[date, pa.RecordBatch]
     sha256: str
     url: str
@@ -215,4 +217,4 @@ def _read_verified(data: bytes, expected: str, series: Series, period: Period, u
             expected=expected,
             actual=actual,
         )
-    return Archive(read_archive(data, series, period, url), actual, url, verified=actual == expected)
+    return Archive(period, read_archive(data, series, period, url), actual, url, verified=actual == expected)

@@ -46,7 +46,8 @@ def fetched(*days: date) -> dict[date, tuple[pa.RecordBatch, Provenance]]:
 
 
 def archive(**days: pa.RecordBatch) -> Archive:
-    return Archive({date(2024, 6, int(day[1:])): bars for day, bars in days.items()}, "ab" * 32, "https://x.zip", True)  # noqa: FBT003
+    by_day = {date(2024, 6, int(day[1:])): bars for day, bars in days.items()}
+    return Archive(FIRST, by_day, "ab" * 32, "https://x.zip", verified=True)
 
 
 def address(bars: pa.RecordBatch) -> int:
@@ -102,11 +103,11 @@ def test_days_of_archives_without_gaps_are_stored_and_the_gaps_of_others_come_ba
 ) -> None:
     torn = day_bars(HOURS, SECOND).slice(0, 20)
     one, other = archive(d12=day_bars(HOURS, FIRST), d13=torn), archive(d14=day_bars(HOURS, THIRD))
-    served, with_gaps = writer.write_complete(HOURS, [one, other], NOW)
+    served, (doubt,) = writer.write_complete(HOURS, [one, other], NOW)
     assert {day: bars.source for day, bars in served.items()} == {FIRST: Source.VISION, THIRD: Source.VISION}
     assert store.days(HOURS) == {FIRST, THIRD}
-    ((day, (gap,), its_archive),) = with_gaps
-    assert (day, its_archive is one) == (SECOND, True)
+    (gap,) = doubt.gaps
+    assert (doubt.day, doubt.archive is one) == (SECOND, True)
     assert (gap.start, gap.end, gap.count) == (day_start(SECOND) + 20 * HOUR, day_start(SECOND) + DAY, 4)
 
 

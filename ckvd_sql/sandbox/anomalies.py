@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from decimal import ROUND_DOWN, Decimal
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -126,6 +127,27 @@ def _shift_one_day(row: Row) -> Row:
     return _replace(row, {_OPEN_TIME: int(row[_OPEN_TIME]) + day, _CLOSE_TIME: int(row[_CLOSE_TIME]) + day})
 
 
+def _lower_volumes(rows: Rows) -> Rows:
+    """Volumes and trades a tenth lower on days with missing bars or odd close times (binance-public-data #475)."""
+    length = max(map(_length, rows), default=DAY)
+    days: dict[int, Rows] = {}
+    for row in rows:
+        days.setdefault(int(row[_OPEN_TIME]) * _unit(row) // DAY, []).append(row)
+    odd = {
+        day
+        for day, of_day in days.items()
+        if sum(map(_length, of_day)) < DAY or any(_length(r) < length for r in of_day)
+    }
+    return [_scale_down(row) if int(row[_OPEN_TIME]) * _unit(row) // DAY in odd else row for row in rows]
+
+
+def _scale_down(row: Row) -> Row:
+    def tenth_less(cell: str) -> Decimal:
+        return (Decimal(cell) * 9 / 10).quantize(Decimal(cell), ROUND_DOWN)
+
+    return _replace(row, {number: tenth_less(row[number]) for number in (5, 7, _TRADES, 9, 10)})
+
+
 #: Anomalies of rows: functions of the rows of one day or several, in time order.
 ROWS: dict[str, Callable[[Rows], Rows]] = {
     "off grid": lambda rows: [_restart_grid(row) for row in rows],
@@ -137,6 +159,7 @@ ROWS: dict[str, Callable[[Rows], Rows]] = {
     "mixed units": lambda rows: [_switch_unit(row) if number % 3 else row for number, row in enumerate(rows)],
     "duplicates": _repeat(lambda row: row),
     "conflicting duplicates": _repeat(lambda row: _replace(row, {_TRADES: int(row[_TRADES]) + 1})),
+    "lower volumes": _lower_volumes,
     "unsorted": lambda rows: rows[::-1],
     "ends at 07:36": lambda rows: [row for row in rows if _time_of_day(row) <= TORN],
     "no bars": lambda rows: rows[:0],

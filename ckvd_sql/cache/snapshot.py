@@ -6,6 +6,7 @@ from packs where there are valid ones; where most of a period had to be read day
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from itertools import groupby
@@ -19,7 +20,7 @@ from ckvd_sql.cache import dayfile, directory, inventory, packs
 from ckvd_sql.cache.dayfile import SourcedRows
 from ckvd_sql.cache.files import read_whole
 from ckvd_sql.errors import CacheError
-from ckvd_sql.market.bars import join_days
+from ckvd_sql.market.bars import join_days, open_times
 from ckvd_sql.market.periods import day_number, numbered_day
 
 if TYPE_CHECKING:
@@ -89,6 +90,17 @@ class Snapshot:
     def first_open(self) -> int | None:
         """The open time of the series' first bar in microseconds since the epoch, where it has been learnt."""
         return self._folder.read_first_open()
+
+    @functools.cached_property
+    def bar_time(self) -> int | None:
+        """The open time of some bar of the series in microseconds, where any is known: it tells a grid."""
+        if self.first_open is not None:
+            return self.first_open
+        for number in self._listing.numbers[::-1].tolist():
+            with contextlib.suppress(CacheError, FileNotFoundError):
+                if (rows := self._read(number).rows).num_rows:
+                    return int(open_times(rows)[0])
+        return None
 
     def has_all(self, first: date, last: date) -> bool:
         """Whether every day on which the grid opens a bar from `first` to `last`, both included, has a file."""

@@ -27,7 +27,7 @@ from ckvd_sql.market.periods import Month
 from ckvd_sql.market.series import INTERVALS, PROVIDER, Market, Series
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
     from datetime import date
 
     import pyarrow as pa
@@ -84,6 +84,13 @@ class DayStore:
                 while len(self._snapshots) > _SNAPSHOTS:
                     self._snapshots.popitem(last=False)
         return new
+
+    def drop_empty_days(self, series: Series, days: Iterable[date]) -> None:
+        """Delete the day files of these days that have no row, as earlier versions wrote them for days off the grid."""
+        for day in days:
+            with contextlib.suppress(OSError, CacheError):
+                if self.describe(series, day).rows == 0:
+                    self.path(series, day).unlink()
 
     def has_rows(self, series: Series) -> bool:
         """Whether any stored day of the series has a row."""

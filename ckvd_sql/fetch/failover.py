@@ -27,7 +27,7 @@ from ckvd_sql.sources.refusals import DelistedError
 from ckvd_sql.sources.rest import PAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
     from datetime import date
 
@@ -97,6 +97,7 @@ class Failover:
             got |= self._before_listing(job, got, self._listings.known_first_open(job.series))
             if job.monthly and not got:
                 got |= await self._from_monthly(job)
+                got |= self._off_grid(job, got)
                 got |= await self._unlisted(job, got)
             if not job.series.interval.multi_day:
                 got |= await self._from_daily(job, got)
@@ -137,6 +138,15 @@ class Failover:
         missing = [day for day in job.archived if day not in got]
         closed_at = job.series.interval.closed_at
         return {day: DayBars(day, job.series.no_rows, Source.REST) for day in missing if closed_at(day) <= first_open}
+
+    def _off_grid(self, job: Job, got: Mapping[date, DayBars]) -> dict[date, DayBars]:
+        """The days on which no bar opens, where the grid was not known before a bar was fetched."""
+        fetched = [open_times(day.bars)[0] for day in got.values() if day.bars.num_rows]
+        if job.series.interval.grid_known or not fetched:
+            return {}
+        interval = job.series.interval.with_bar_at(int(fetched[0]))
+        days = [day for day in job.days if day not in got and interval.first_close(day) is None]
+        return {day: DayBars(day, job.series.no_rows, Source.VISION) for day in days}
 
     # 2. The archive.
 
@@ -246,10 +256,15 @@ class Failover:
             return {}
         if self._listings.rest_failure:
             return await self._despite_checksum(job, days, self._listings.rest_failure)
-        # Bars longer than a day may open on days off the known grid, so their whole range is requested.
-        runs = [(min(days), max(days))] if job.series.interval.multi_day else consecutive(days)
+        # Bars longer than a day may open on days off the known grid, so their whole month is requested.
+        # Of the other bars in it, those are taken that no source has given.
+        runs, known = consecutive(days), set(job.days)
+        if job.series.interval.multi_day:
+            runs, known = [(job.month.first, job.month.last)], known | self._store.days(job.series)
         try:
-            found = await gather_or_cancel(self._rest_run(job.series, first, last, days) for first, last in runs)
+            found = await gather_or_cancel(
+                self._rest_run(job.series, first, last, days, known=known) for first, last in runs
+            )
         except ProviderUnavailableError as error:
             return await self._despite_checksum(job, days, error)
         except (InvalidSymbolError, DelistedError) as error:
@@ -261,15 +276,22 @@ class Failover:
         return _merge(found)
 
     async def _rest_run(
-        self, series: Series, first: date, last: date, wanted: list[date], *, compared: bool = False
+        self,
+        series: Series,
+        first: date,
+        last: date,
+        wanted: list[date],
+        *,
+        known: Collection[date] = (),
+        compared: bool = False,
     ) -> dict[date, DayBars]:
-        """The days from `first` to `last`, both included, that have bars at the exchange or are wanted.
+        """The wanted days from `first` to `last`, both included, and others with bars that are not known already.
 
         A day whose bars were not `compared` with its archive is stored only if it can be trusted as it is.
         """
         start, end = day_start(first), min(day_start(last) + DAY, self._now)
         by_day = split_days(self._settled(await self._rest.klines(series, start, end)))
-        days = sorted(by_day.keys() | {day for day in wanted if first <= day <= last})
+        days = sorted((by_day.keys() - set(known)) | {day for day in wanted if first <= day <= last})
         provenance = self._writer.rest_provenance(series)
         fetched = {day: by_day.get(day, series.no_rows) for day in days}
         storable = {

@@ -63,6 +63,8 @@ def is_trusted(series: Series, day: date, bars: pa.RecordBatch, age: int, first_
     """
     if age < _STABLE_AFTER:
         return False
+    if not series.interval.grid_known and bars.num_rows == 0:
+        return False  # it may be no day on which a bar opens
     return age >= FINAL_AFTER or is_whole(series, day, bars, first_open)
 
 

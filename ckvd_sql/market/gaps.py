@@ -38,7 +38,11 @@ def find_gaps(interval: Interval, span: Span, now: int, days: Iterable[pa.Record
         span: The range.
         now: The moment, in microseconds since the epoch; bars that close later are not missing.
         days: The bars of the range, in order.
+
+    There are none where the grid is not known.
     """
+    if not interval.grid_known:
+        return
     slots = interval.slots(span.start, span.end)
     expected = slots.start
     for bars in days:
@@ -80,7 +84,7 @@ def _runs(interval: Interval, bars: pa.RecordBatch) -> list[tuple[int, int]]:
     if interval.step is None:
         slots = np.array([interval.slot(int(instant)) for instant in open_times(bars)])
     else:
-        slots = (open_times(bars) - interval.phase) // interval.step
+        slots = (open_times(bars) - (interval.phase or 0)) // interval.step
     breaks = np.flatnonzero(np.diff(slots) > 1)
     firsts = slots[np.concatenate(([0], breaks + 1))].tolist()
     lasts = slots[np.concatenate((breaks, [len(slots) - 1]))].tolist()

@@ -34,7 +34,7 @@ def is_regular(series: Series, day: date, bars: pa.RecordBatch) -> bool:
     if step is None or gaps_of_day(series.interval, day, bars):
         return False
     opens = open_times(bars)
-    on_grid = (opens - series.interval.phase) % step == 0
+    on_grid = (opens - (series.interval.phase or 0)) % step == 0
     return bool(on_grid.all() and (close_times(bars) == opens + step - 1).all() and possible(series.market, bars).all())
 
 

@@ -6,7 +6,7 @@ documentation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -44,13 +44,24 @@ class Interval:
     Attributes:
         name: The name in archive paths and on disk, such as `1h` or `1mo`.
         step: Microseconds from one open to the next; None for a calendar month.
-        phase: The first open at or after the epoch. 1w opens on Mondays (1970-01-05); 3d on days with (days
-            since epoch) mod 3 = 1, as spot BTCUSDT does.
+        phase: The first open at or after the epoch. 1w opens on Mondays (1970-01-05). None for 3d, whose bars count
+            from each symbol's first day of trading, until `with_bar_at` takes it from a bar.
     """
 
     name: str
     step: int | None
-    phase: int = 0
+    phase: int | None = 0
+
+    @property
+    def grid_known(self) -> bool:
+        """Whether it is known where bars open; if not, a bar may open on any day."""
+        return self.phase is not None
+
+    def with_bar_at(self, instant: int) -> Interval:
+        """The interval with the grid on which a bar opens at this instant, where the grid is not known."""
+        if self.grid_known or self.step is None:
+            return self
+        return replace(self, phase=instant % self.step)
 
     @property
     def rest_name(self) -> str:
@@ -67,13 +78,13 @@ class Interval:
         if self.step is None:
             day = day_of(instant)
             return (day.year - EPOCH.year) * 12 + day.month - 1
-        return (instant - self.phase) // self.step
+        return (instant - (self.phase or 0)) // self.step
 
     def open_time(self, slot: int) -> int:
         """The instant at which a grid slot opens."""
         if self.step is None:
             return day_start(date(EPOCH.year + slot // 12, slot % 12 + 1, 1))
-        return self.phase + slot * self.step
+        return (self.phase or 0) + slot * self.step
 
     def first_slot(self, instant: int) -> int:
         """The first slot that opens at or after an instant."""
@@ -86,13 +97,15 @@ class Interval:
 
     def open_days(self, first: date, last: date) -> Iterator[date]:
         """The days from `first` to `last`, both included, on which the grid opens a bar."""
-        if not self.multi_day:
+        if not self.multi_day or not self.grid_known:
             return days_between(first, last)
         slots = self.slots(day_start(first), day_start(last) + DAY)
         return (day_of(self.open_time(slot)) for slot in slots)
 
     def first_close(self, day: date) -> int | None:
         """The instant at which the first bar that the grid opens on a day closes; None where it opens none."""
+        if not self.grid_known:
+            return day_start(day) + (self.step or 0)
         slots = self.slots(day_start(day), day_start(day) + DAY)
         return self.open_time(slots[0] + 1) if slots else None
 
@@ -104,12 +117,14 @@ class Interval:
 
     def closed_at(self, day: date) -> int:
         """The instant from which every bar that the grid opens on a day is closed, and the day is over."""
+        if not self.grid_known:
+            return day_start(day) + (self.step or 0)
         end = day_start(day) + DAY
         slots = self.slots(end - DAY, end)
         return max(end, self.open_time(slots[-1] + 1)) if slots else end
 
 
-def _interval(name: str, amount: int, unit: int, phase: int = 0) -> Interval:
+def _interval(name: str, amount: int, unit: int, phase: int | None = 0) -> Interval:
     return Interval(name, amount * unit, phase)
 
 
@@ -120,7 +135,7 @@ INTERVALS: dict[str, Interval] = {
         *(_interval(f"{n}m", n, MINUTE) for n in (1, 3, 5, 15, 30)),
         *(_interval(f"{n}h", n, HOUR) for n in (1, 2, 4, 6, 8, 12)),
         _interval("1d", 1, DAY),
-        _interval("3d", 3, DAY, phase=DAY),
+        _interval("3d", 3, DAY, phase=None),
         _interval("1w", 7, DAY, phase=4 * DAY),
         Interval("1mo", None),
     )
@@ -152,6 +167,10 @@ class Series:
     def key(self) -> str:
         """`binance/spot/BTCUSDT/1h`: the series' folder in the cache, and its name in the metadata of a day file."""
         return f"{PROVIDER}/{self.market.value}/{self.symbol}/{self.interval.name}"
+
+    def with_bar_at(self, instant: int) -> Series:
+        """The series with the grid on which a bar opens at this instant, where the interval's grid is not known."""
+        return self if self.interval.grid_known else replace(self, interval=self.interval.with_bar_at(instant))
 
     def archive_stem(self, period: Period) -> str:
         """`BTCUSDT-1h-2024-01-01` or `BTCUSDT-1h-2024-01`: an archive's name without its ending."""

@@ -80,7 +80,7 @@ class Bars:
         if interval.step is None:
             slots = np.array([interval.slot(int(instant)) for instant in self.opens], dtype=np.int64)
         else:
-            slots = (self.opens - interval.phase) // interval.step
+            slots = (self.opens - (interval.phase or 0)) // interval.step
         starts = np.append(0, np.flatnonzero(np.diff(slots)) + 1).astype(np.int64)
         opens = [interval.open_time(int(slot)) for slot in slots[starts]]
         return self.combine(starts, np.array(opens, dtype=np.int64))

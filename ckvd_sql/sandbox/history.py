@@ -95,6 +95,7 @@ def _opened_range(listing: Listing, interval: Interval, start: int, end: int, no
 
 def bars_between(listing: Listing, interval: Interval, start: int, end: int, now: int) -> Bars:
     """The bars that open in `[start, end)` as of `now` (all µs), the one still forming included."""
+    interval = listing.on_grid(interval)
     start, end = _opened_range(listing, interval, start, end, now)
     slots = interval.slots(start, end)
     if not slots:
@@ -120,6 +121,7 @@ def rows_between(
 
     Takes `limit` slots of the range at a time: the range can be years long, and an outage leaves slots without bars.
     """
+    interval = listing.on_grid(interval)
     slots = interval.slots(*_opened_range(listing, interval, start, end, now))
     parts: list[Bars] = []
     left = limit

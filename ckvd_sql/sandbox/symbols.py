@@ -6,10 +6,14 @@ Listing times of the large symbols are Binance's. Knows neither HTTP nor how bar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from ckvd_sql.market.parse import parse_time
+from ckvd_sql.market.periods import day_of, day_start
 from ckvd_sql.market.series import Market
+
+if TYPE_CHECKING:
+    from ckvd_sql.market.series import Interval
 
 _Life: TypeAlias = tuple[str, str | None]  # listed and delisted
 
@@ -49,6 +53,10 @@ class Listing:
     contract_size: int = 0
     turnover: float = 0.0
     trades: int = 0
+
+    def on_grid(self, interval: Interval) -> Interval:
+        """The interval with this symbol's grid: 3d bars count from its first day of trading."""
+        return interval.with_bar_at(day_start(day_of(self.listed)))
 
     @property
     def status(self) -> str:

@@ -88,7 +88,8 @@ class Resolver:
 
     def plans(self, query: Query) -> Iterator[tuple[Series, list[DayPlan]]]:
         """Each series of a query with its plan, from the names of files in the cache alone."""
-        for series in query.series():
+        for wanted in query.series():
+            series = self.on_grid(wanted)
             yield series, plan_of_series(query, series, self.store.snapshot(series))
 
     def stream(
@@ -107,7 +108,7 @@ class Resolver:
         """
         blocks = [
             block
-            for series in query.series()
+            for series in map(self._learn_grid, query.series())
             for block in blocks_of_query(query, series, self.store.snapshot(series), pruning, by_day=whole_days)
         ]
         months = {block.job.month for block in blocks if block.job}
@@ -127,6 +128,33 @@ class Resolver:
                     days=tuple(_closed(query, day) for day in inside),
                     failures=tuple(failures),
                 )
+
+    def on_grid(self, series: Series) -> Series:
+        """The series with its grid, where that is known from the cache; only 3d has a grid for each symbol.
+
+        Empty day files off that grid, which earlier versions wrote, are deleted.
+        """
+        if series.interval.grid_known:
+            return series
+        snapshot = self.store.snapshot(series)
+        if snapshot.bar_time is None:
+            return series
+        on_grid = series.with_bar_at(snapshot.bar_time)
+        off_grid = [day for day in snapshot.days if on_grid.interval.first_close(day) is None]
+        self.store.drop_empty_days(series, off_grid)
+        return on_grid
+
+    def _learn_grid(self, series: Series) -> Series:
+        """The same, the first bar being asked for where the cache has none."""
+        found = self.on_grid(series)
+        if found.interval.grid_known or self.settings.offline:
+            return found
+        with self._session() as session:
+            try:
+                first_open = session.first_open(series)
+            except CkvdError:  # the days themselves will say what is wrong
+                return series
+        return series if first_open is None else series.with_bar_at(first_open)
 
     def symbols(self, market: Market) -> list[Symbol]:
         """The symbols of a market, from the exchange."""

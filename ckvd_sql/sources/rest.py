@@ -136,7 +136,7 @@ class RestClient:
             MalformedDataError: It keeps answering with something other than bars.
         """
         slots = series.interval.slots(start, end)
-        if not slots:
+        if not slots and series.interval.grid_known:
             return NO_BARS
         page = PAGE - 2
         if series.market is Market.CM:
@@ -156,8 +156,8 @@ class RestClient:
             bars = await self._page(daily, start, min(start + _CM_WINDOW, now))
             if bars.num_rows:
                 day = int(open_times(bars)[0])
-                slot = series.interval.slot(day)  # a longer bar may open before the first day of trading
-                exact = await self.klines(series, series.interval.open_time(slot), day + DAY)
+                opens_from = day - (series.interval.step or 31 * DAY)  # a longer bar may open before that day
+                exact = await self.klines(series, opens_from if series.interval.multi_day else day, day + DAY)
                 return int(open_times(exact)[0]) if exact.num_rows else day
         return None
 

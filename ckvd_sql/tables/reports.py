@@ -13,7 +13,7 @@ from ckvd_sql.tables.cache import day_files_table
 from ckvd_sql.tables.lazy import rows_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ckvd_sql.market.query import Query
     from ckvd_sql.market.series import Market
@@ -53,9 +53,13 @@ def gaps_dataset(resolver: Resolver, make_query: Callable[[], Query]) -> LazyDat
 
     def rows() -> Iterator[dict[str, Any]]:
         query = make_query()
-        for series in query.series():
-            steps = resolver.stream(query.only(series.symbol))
-            batches = (bars for step in steps for bars in step.batches())
+        for wanted in query.series():
+            steps = resolver.stream(query.only(wanted.symbol))
+            batches: Iterable[pa.RecordBatch] = (bars for step in steps for bars in step.batches())
+            series = resolver.on_grid(wanted)
+            if not series.interval.grid_known:  # the first bars tell it
+                batches = list(batches)
+                series = resolver.on_grid(wanted)
             first_slot = series.interval.slots(query.span.start, query.span.end).start
             for found in find_gaps(series.interval, query.span, query.now, batches):
                 leading = found.start == series.interval.open_time(first_slot)  # the series may begin after it

@@ -161,7 +161,10 @@ class Failover:
                 self._warned_down = True
                 log.warning("%s: %s; the archive is not asked again in this query", series, error)
             self._failures[series, period] = error
-            self._listings.note_archive_failure(series, error)
+            if isinstance(error, ProviderUnavailableError):
+                self._listings.note_archive_failure(series, error)
+            else:  # there is a file, whatever is wrong with it
+                self._listings.note_traded(series)
             return None
         if archive is not None:
             self._listings.note_traded(series)

@@ -1,4 +1,4 @@
-"""Which fetched days are stored: those that are complete, with their provenance.
+"""Stores fetched days that are closed, with their provenance; whether gaps are real is decided in `failover`.
 
 Runs in threads and knows no network. A disk that refuses is no error: the days are served all the same.
 """

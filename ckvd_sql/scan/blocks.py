@@ -1,4 +1,4 @@
-"""Blocks: what a scan reads together, either a range that is wholly in the cache, or days with one fetch job.
+"""Blocks: what a scan reads together, either a range that is wholly in the cache, or days with at most one job.
 
 Blocks are made from plans, from the names of cached days and from what a filter rules out. No network here, and no
 bars are read.

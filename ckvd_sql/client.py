@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -201,11 +202,14 @@ class CryptoKlineVisionData:
             for one in days:
                 if one.source is Source.UNLISTED:
                     yield DayReport(series.symbol, one.day, "empty")
-        for step in self._resolver.stream(query, whole_days=True, keep_going=True):
-            symbol = step.series.symbol
-            failed = [DayReport(symbol, day, "failed", error=one.error) for one in step.failures for day in one.days]
-            had = [DayReport(symbol, day.day, _outcome(day), day.bars.num_rows) for day in step.days]
-            yield from sorted([*failed, *had], key=lambda report: report.date)
+        with contextlib.closing(self._resolver.stream(query, whole_days=True, keep_going=True)) as steps:
+            for step in steps:
+                symbol = step.series.symbol
+                failed = [
+                    DayReport(symbol, day, "failed", error=one.error) for one in step.failures for day in one.days
+                ]
+                had = [DayReport(symbol, day.day, _outcome(day), day.bars.num_rows) for day in step.days]
+                yield from sorted([*failed, *had], key=lambda report: report.date)
 
     def _query(
         self,

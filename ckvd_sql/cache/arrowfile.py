@@ -144,7 +144,7 @@ def _layout(rows: int, columns: int) -> pa.Buffer:
     return pa.py_buffer(message.metadata.to_pybytes())  # not a slice, which would hold all of the message
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=8)
 def _zeros(rows: int, schema: pa.Schema) -> pa.RecordBatch:
     """This many rows of which every value is zero; all columns share one buffer."""
     values = pa.py_buffer(bytes(_WIDTH * rows))

@@ -10,10 +10,10 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 
 from ckvd_sql.errors import CacheError, ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
+from ckvd_sql.fetch.gap_check import check_gaps
 from ckvd_sql.fetch.jobs import DayBars, job_start
 from ckvd_sql.fetch.listings import Listings
 from ckvd_sql.fetch.persist import FINAL_AFTER, DayWriter, Doubt, is_trusted, is_whole
@@ -21,10 +21,8 @@ from ckvd_sql.market.bars import close_times, open_times, split_days
 from ckvd_sql.market.gaps import gaps_of_day
 from ckvd_sql.market.periods import DAY, Month, consecutive, day_start
 from ckvd_sql.market.provenance import GapCheck, Source
-from ckvd_sql.market.series import Market
 from ckvd_sql.sources.concurrency import gather_or_cancel
 from ckvd_sql.sources.refusals import DelistedError
-from ckvd_sql.sources.rest import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 
     from ckvd_sql.cache.store import DayStore
     from ckvd_sql.fetch.jobs import Job
-    from ckvd_sql.market.gaps import Gap
     from ckvd_sql.market.periods import Period
     from ckvd_sql.market.provenance import Provenance
     from ckvd_sql.market.series import Series
@@ -43,9 +40,6 @@ if TYPE_CHECKING:
     from ckvd_sql.sources.vision import Archive, VisionClient
 
 log = logging.getLogger("ckvd_sql")
-
-#: The most gaps of a day that are compared with REST one by one, the longest ones.
-_MOST_GAPS = 20
 
 
 class Failover:
@@ -174,7 +168,10 @@ class Failover:
                 self._warned_down = True
                 log.warning("%s: %s; the archive is not asked again in this query", series, error)
             self._failures[series, period] = error
-            self._listings.note_archive_failure(series, error)
+            if isinstance(error, ProviderUnavailableError):
+                self._listings.note_archive_failure(series, error)
+            else:  # there is a file, whatever is wrong with it
+                self._listings.note_traded(series)
             return None
         if archive is not None:
             self._listings.note_traded(series)
@@ -215,7 +212,7 @@ class Failover:
         bars = archive.days[day]
         if not gaps:
             return await self._write(series, {day: (bars, self._writer.archive_provenance(archive))})
-        result = await self._check_gaps(series, day, bars, gaps)
+        result = await check_gaps(self._rest, series, day, bars, gaps)
         if result is GapCheck.TORN:
             log.warning(
                 "%s: bars of %s that the exchange has are missing from the archive; the day is taken from REST",
@@ -226,27 +223,6 @@ class Failover:
         if result is GapCheck.UNCHECKED:
             return {day: DayBars(day, bars, Source.VISION)}
         return await self._write(series, {day: (bars, self._writer.archive_provenance(archive, result))})
-
-    async def _check_gaps(self, series: Series, day: date, bars: pa.RecordBatch, gaps: list[Gap]) -> GapCheck:
-        """Whether REST has the bars that are missing from an archived day."""
-        start, end = gaps[0].start, gaps[-1].end
-        if series.market is Market.CM or end - start <= 2 * (PAGE - 2) * (series.interval.step or 0):
-            questions = [self._rest.klines(series, start, end)]
-        else:  # the gaps of 1s bars; the first bar in a gap settles it
-            longest = sorted(gaps, key=lambda gap: -gap.count)[:_MOST_GAPS]
-            questions = [self._rest.first_bar(series, gap.start, gap.end) for gap in longest]
-        try:
-            answers = await gather_or_cancel(questions)
-        except (InvalidSymbolError, DelistedError):
-            return GapCheck.UNCONFIRMED
-        except ProviderError as error:
-            log.warning(
-                "%s: %s has gaps that can't be compared with REST now, so it is not stored: %s", series, day, error
-            )
-            return GapCheck.UNCHECKED
-        archived = open_times(bars)
-        torn = any(not np.isin(open_times(answer), archived).all() for answer in answers)
-        return GapCheck.TORN if torn else GapCheck.CONFIRMED
 
     # 3. REST.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ckvd_sql.errors import InvalidSymbolError, ProviderError, ProviderUnavailableError
 from ckvd_sql.sources.concurrency import gather_or_cancel
@@ -44,7 +44,7 @@ class Listings:
         self._asking: defaultdict[Series, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._first_open: dict[Series, int | None] = {}
         self._traded: set[Series] = set()
-        self._unknown: dict[Series, InvalidSymbolError | ProviderError] = {}
+        self._unknown: dict[Series, InvalidSymbolError] = {}
         self._archive_failures: dict[Series, ProviderError] = {}
 
     def known_first_open(self, series: Series) -> int | None:
@@ -60,7 +60,7 @@ class Listings:
         """
         async with self._asking[series]:
             if series in self._unknown:
-                raise self._unknown[series]
+                self._raise_unknown(series)
             if series not in self._first_open:
                 self._first_open[series] = self._store.first_open(series) or await self._ask_first_open(series)
         return self._first_open[series]
@@ -68,6 +68,7 @@ class Listings:
     def note_traded(self, series: Series) -> None:
         """Remember that the archive has the series."""
         self._traded.add(series)
+        self._unknown.pop(series, None)
 
     def note_archive_failure(self, series: Series, error: ProviderError) -> None:
         """Remember that the archive may have the series, and could not be read."""
@@ -95,9 +96,13 @@ class Listings:
         if any(checksums):
             self.note_traded(series)
             return
-        failure = self._archive_failures.get(series)
-        self._unknown[series] = failure or unknown
-        if failure:
+        self._unknown[series] = unknown
+        self._raise_unknown(series)
+
+    def _raise_unknown(self, series: Series) -> NoReturn:
+        """Raise the failure of the archive, if it has failed by now, else REST's answer."""
+        unknown = self._unknown[series]
+        if failure := self._archive_failures.get(series):
             raise failure from unknown
         raise unknown
 

@@ -78,13 +78,17 @@ class FetchSession:
     def start(self, job: Job) -> Future[dict[date, DayBars]]:
         """Begin a job; its result has every day of the job, some perhaps without bars.
 
-        The result is an `OfflineError` where the network is switched off.
+        The result is an `OfflineError` where the network is switched off, and a `SettingsError` where it can't be used
+        as it is set.
         """
-        if self._settings.offline:
+        try:
+            if self._settings.offline:
+                raise OfflineError("the network is switched off", job.days)
+            return self._network().start_task_soon(self._fetch, job)
+        except CkvdError as error:
             refused: Future[dict[date, DayBars]] = Future()
-            refused.set_exception(OfflineError("the network is switched off", job.days))
+            refused.set_exception(error)
             return refused
-        return self._network().start_task_soon(self._fetch, job)
 
     def symbols(self, market: Market) -> list[Symbol]:
         """The symbols of a market, from the exchange. Raises `OfflineError` and `ProviderError`."""
@@ -171,8 +175,11 @@ class FetchSession:
         if self._portal is None:
             from anyio.from_thread import start_blocking_portal  # noqa: PLC0415 (as the clients below)
 
-            self._portal = self._stack.enter_context(start_blocking_portal(name="ckvd-fetch"))
-            self._stack.enter_context(self._portal.wrap_async_context_manager(self._clients()))
+            with contextlib.ExitStack() as stack:
+                portal = stack.enter_context(start_blocking_portal(name="ckvd-fetch"))
+                stack.enter_context(portal.wrap_async_context_manager(self._clients()))
+                self._portal = portal
+                self._stack = stack.pop_all()
         return self._portal
 
     @contextlib.asynccontextmanager

@@ -21,7 +21,7 @@ from ckvd_sql.market.periods import DAY, Month, day_of, day_start, format_days
 from ckvd_sql.scan.blocks import blocks_of_query, plan_of_series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from concurrent.futures import Future
     from datetime import date
 
@@ -94,7 +94,7 @@ class Resolver:
 
     def stream(
         self, query: Query, pruning: Pruning | None = None, *, whole_days: bool = False, keep_going: bool = False
-    ) -> Iterator[Step]:
+    ) -> Generator[Step]:
         """The query's bars in order, symbol by symbol. Closing the iterator ends all fetching.
 
         Args:
@@ -258,6 +258,8 @@ class Resolver:
             except CacheError as error:
                 if self.settings.offline or not error.damaged:
                     failures.append(Failure(block.series, (day,), error))
+                    if not keep_going:
+                        return [], failures
                     continue
                 log.warning("%s; it is set aside and fetched again", error)
                 self.store.set_aside(block.series, day)

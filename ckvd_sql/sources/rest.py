@@ -236,7 +236,7 @@ class RestClient:
             )
             now = time.time()
             if refusal.wait is not None:
-                await asyncio.to_thread(budget.stop, now + refusal.wait)
+                budget.stop(now + refusal.wait)  # at once: other requests are about to be sent
             raise refusal.error(now)
         return body
 

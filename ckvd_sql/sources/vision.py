@@ -109,7 +109,8 @@ class VisionClient:
             ChecksumError: The zip's SHA-256 is not the published one.
             MalformedDataError: The zip or its text is not this period's bars.
         """
-        self._refuse_if_down()
+        if verify:  # else the user wants what has been found to be there
+            self._refuse_if_down()
         try:
             async for attempt in retrying(self._settings.retries, _is_transient):
                 with attempt:

@@ -5,6 +5,7 @@ Days that a filter rules out are neither read nor fetched. Nothing here knows SQ
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -42,17 +43,18 @@ def klines_dataset(resolver: Resolver, make_query: Callable[[], Query]) -> LazyD
     def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[list[pa.RecordBatch]]:
         pruning = Pruning(filter_, KLINES_SCHEMA, lambda series: {"symbol": series.symbol})
         schema = pa.schema([KLINES_SCHEMA.field(name) for name in columns])
-        for step in resolver.stream(make_query(), pruning):
-            symbol = step.series.symbol
-            for source, parts in groupby(step.cached, key=lambda part: part.source):
-                yield with_labels([part.rows for part in parts], symbol, source, schema)
-            for (source, whole), days in groupby(step.days, key=_run_key(step, pruning)):
-                bars = join_days([day.bars for day in days])
-                if whole:
-                    yield with_labels(bars, symbol, source, schema)
-                else:
-                    kept = filter_batches(with_labels(bars, symbol, source), filter_)
-                    yield [batch.select(list(columns)) for batch in kept]
+        with contextlib.closing(resolver.stream(make_query(), pruning)) as steps:
+            for step in steps:
+                symbol = step.series.symbol
+                for source, parts in groupby(step.cached, key=lambda part: part.source):
+                    yield with_labels([part.rows for part in parts], symbol, source, schema)
+                for (source, whole), days in groupby(step.days, key=_run_key(step, pruning)):
+                    bars = join_days([day.bars for day in days])
+                    if whole:
+                        yield with_labels(bars, symbol, source, schema)
+                    else:
+                        kept = filter_batches(with_labels(bars, symbol, source), filter_)
+                        yield [batch.select(list(columns)) for batch in kept]
 
     return LazyDataset(KLINES_SCHEMA, scan)
 

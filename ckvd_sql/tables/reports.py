@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -54,14 +55,15 @@ def gaps_dataset(resolver: Resolver, make_query: Callable[[], Query]) -> LazyDat
     def rows() -> Iterator[dict[str, Any]]:
         query = make_query()
         for wanted in query.series():
-            steps = resolver.stream(query.only(wanted.symbol))
-            batches: Iterable[pa.RecordBatch] = (bars for step in steps for bars in step.batches())
-            series = resolver.on_grid(wanted)
-            if not series.interval.grid_known:  # the first bars tell it
-                batches = list(batches)
+            with contextlib.closing(resolver.stream(query.only(wanted.symbol))) as steps:
+                batches: Iterable[pa.RecordBatch] = (bars for step in steps for bars in step.batches())
                 series = resolver.on_grid(wanted)
+                if not series.interval.grid_known:  # the first bars tell it
+                    batches = list(batches)
+                    series = resolver.on_grid(wanted)
+                gaps = list(find_gaps(series.interval, query.span, query.now, batches))
             first_slot = series.interval.slots(query.span.start, query.span.end).start
-            for found in find_gaps(series.interval, query.span, query.now, batches):
+            for found in gaps:
                 leading = found.start == series.interval.open_time(first_slot)  # the series may begin after it
                 first_open = resolver.first_open(query, series) if leading else None
                 gap = since_listing(series.interval, found, first_open)

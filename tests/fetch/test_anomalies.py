@@ -23,9 +23,9 @@ DAY = "ckvd_klines('BTCUSDT', '1h', '2024-05-01', '2024-05-02')"
 SHORT = ("missing bars", "missing in places", "ends at 07:36")
 #: Bars that are odd but kept as published.
 KEPT_AS_IS = ("off grid", "early close", "close before open", "zero trades")
-#: The same bars in another notation.
+#: The same bars in another notation, or unchanged on a regular day.
 REPAIRED = (
-    "duplicates", "unsorted", "mixed units", "header", "no header", "blank lines", "CRLF", "no last line end",
+    "lower volumes", "duplicates", "unsorted", "mixed units", "header", "no header", "blank lines", "CRLF", "no last line end",
 )  # fmt: skip
 #: Files that are refused as a whole.
 REFUSED = (

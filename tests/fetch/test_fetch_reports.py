@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ckvd_sql import CryptoKlineVisionData, OfflineError, ProviderUnavailableError
+from ckvd_sql import CryptoKlineVisionData, OfflineError, ProviderUnavailableError, SettingsError
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.sandbox import Fault
 from tests.support.bars import series
@@ -83,6 +83,16 @@ def test_a_damaged_day_offline_is_reported_and_so_are_the_days_around_it(
     report = CryptoKlineVisionData(**settings, offline=True).fetch("BTCUSDT", *MONTH, "1h")
     assert [day.date for day in report.days] == days
     assert [day.date for day in report.failed] == [days[7]]
+
+
+def test_an_archive_setting_that_can_not_be_used_is_reported_for_every_day(
+    client: CryptoKlineVisionData, settings: dict[str, Any]
+) -> None:
+    wrong = CryptoKlineVisionData(**settings | {"vision_url": "s3://bucket/x"})  # which needs s3fs
+    report = wrong.fetch("BTCUSDT", "2024-01-28", "2024-02-05", "1h")
+    assert [day.date for day in report.days] == planned(client, "1h", "2024-01-28", "2024-02-05")
+    assert {type(day.error) for day in report.failed} == {SettingsError}
+    assert len(report.failed) == 8
 
 
 def _of(interval: str) -> Any:

@@ -51,6 +51,24 @@ def test_a_symbol_that_the_archive_does_not_have_either_is_refused(
         client.get_data("NOSUCHUSDT", start, end, "1h")
 
 
+def test_a_failure_after_the_first_verdict_is_raised_too(exchange: Sandbox, client: CryptoKlineVisionData) -> None:
+    exchange.add(Fault(r"/data/.*2024-06-0[1-4]", "status", status=404))
+    exchange.add(Fault(r"/data/.*2024-06-0[5-8]", "status", status=503))
+    report = client.fetch("BTCUSDT", "2024-06-01", "2024-06-13", "1d")
+    errors = {day.date.day: type(day.error) for day in report.days}
+    assert [errors[day] for day in range(5, 9)] == [ProviderUnavailableError] * 4
+    assert [errors[day] for day in range(9, 13)] == [type(None)] * 4
+
+
+def test_a_file_with_a_wrong_checksum_shows_that_the_symbol_was_traded(
+    exchange: Sandbox, settings: dict[str, Any]
+) -> None:
+    exchange.add(UNKNOWN)
+    exchange.add(Fault(r"/daily/", "checksum"))
+    client = CryptoKlineVisionData(**settings | {"retries": 0, "checksum": "warn"})
+    assert client.get_data("BTCUSDT", "2024-06-03", "2024-06-06", "1h").height == 3 * 24
+
+
 def test_gaps_of_a_symbol_that_only_the_archive_has_are_found_without_a_cache(
     exchange: Sandbox, settings: dict[str, Any], tmp_path: Any
 ) -> None:

@@ -32,11 +32,13 @@ def test_slots_are_those_that_open_in_the_half_open_range(start: int, length: in
     assert interval.open_time(slots.stop) >= end
 
 
-def test_weeks_open_on_monday_months_on_the_first_and_3d_bars_every_third_day() -> None:
+def test_weeks_open_on_monday_months_on_the_first_and_3d_bars_every_third_day_from_a_bar_on() -> None:
     first, last = date(2023, 11, 1), date(2024, 12, 31)
     assert {day.weekday() for day in INTERVALS["1w"].open_days(first, last)} == {0}
     assert {day.day for day in INTERVALS["1mo"].open_days(first, last)} == {1}
-    assert {(day - date(1970, 1, 1)).days % 3 for day in INTERVALS["3d"].open_days(first, last)} == {1}
+    three_days = INTERVALS["3d"].with_bar_at(day_start(date(2020, 8, 11)))
+    assert {(day - date(2020, 8, 11)).days % 3 for day in three_days.open_days(first, last)} == {0}
+    assert len(list(INTERVALS["3d"].open_days(first, last))) == (last - first).days + 1  # not known before a bar is
 
 
 @pytest.mark.parametrize(

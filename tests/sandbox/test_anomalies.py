@@ -45,7 +45,8 @@ def test_an_anomaly_is_published_with_a_matching_checksum_while_rest_has_the_tru
 ) -> None:
     exchange.add(Fault(path=r"\.zip", kind="anomaly", name=name))
     spoiled, csv = zip_members(client, ZIP), ZIP.rpartition("/")[2].replace(".zip", ".csv")
-    if name not in ("no header", "mixed units"):  # an hour of spot has no header, and is in milliseconds
+    # An hour of spot has no header, and is in milliseconds; on a regular day volumes are right.
+    if name not in ("no header", "mixed units", "lower volumes"):
         assert spoiled != [(csv, clean)]
     found = rest_rows(client, Market.SPOT, startTime=ms("2024-06-01"), endTime=ms("2024-06-02") - 1)
     assert found == expected_rows(Market.SPOT, "1h", "2024-06-01", "2024-06-02")

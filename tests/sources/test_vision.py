@@ -181,7 +181,26 @@ def test_after_three_failures_in_a_row_the_archive_is_down_and_not_asked(exchang
     exchange.add(Fault(r"\.zip", "status", status=503))
     assert ask(exchange, work) == [False, False, False, True]
     assert not exchange.requests
-    assert fetch(exchange) is not None  # the next scan asks again
+
+
+def test_an_archive_that_is_down_is_still_asked_for_a_file_whose_checksum_may_be_wrong(exchange: Sandbox) -> None:
+    async def work(client: VisionClient) -> Archive | None:
+        for _ in range(3):
+            with pytest.raises(ProviderUnavailableError):
+                await client.fetch(HOURS, DAY_1)
+        exchange.clear_faults()
+        return await client.fetch(HOURS, DAY_1, verify=False)
+
+    exchange.add(Fault(r"\.zip", "status", status=503))
+    assert ask(exchange, work) is not None
+
+
+def test_the_next_scan_asks_an_archive_that_was_down_again(exchange: Sandbox) -> None:
+    exchange.add(Fault(r"\.zip", "status", status=503, times=3))
+    for _ in range(3):
+        with pytest.raises(ProviderUnavailableError):
+            fetch(exchange)
+    assert fetch(exchange) is not None
 
 
 def test_an_answer_between_failures_keeps_the_archive_up(exchange: Sandbox) -> None:

@@ -78,7 +78,7 @@ def in_rest_shape(cells: list[str]) -> Row:
 
 def added_up(parts: list[Row], interval: str) -> list[tuple[Any, ...]]:
     """Bars of an interval made of shorter ones, in exact decimals."""
-    grid = INTERVALS[interval]
+    grid = INTERVALS[interval].with_bar_at(parts[0][0] * 1000)
     out = []
     for slot, group in groupby(parts, key=lambda row: grid.slot(row[0] * 1000)):
         bars = list(group)

@@ -17,10 +17,11 @@ import duckdb
 import pytest
 
 import ckvd_sql
+from ckvd_sql.sandbox import Fault
 from ckvd_sql.sandbox.faults import fault_from
 from tests.support.bars import read
 from tests.support.cache_state import HOURS, MINUTES, expected_bars, locks_held, sandbox_settings, wrong_days
-from tests.support.processes import read_line, run_program, wait_until
+from tests.support.processes import PATIENCE, read_line, run_program, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,3 +187,23 @@ class TestInterruptions:
             "print(json.dumps(str(result.fetchone()[0])))"
         )
         assert run_program(code, sandbox_settings(exchange, cache_dir=str(tmp_path))) == "BTCUSDT"
+
+
+#: Asks for gaps whose search for the first bar fails. Argument: the settings.
+FAILED_GAPS = """
+import json, sys
+import ckvd_sql
+con = ckvd_sql.connect(**json.loads(sys.argv[1]))
+con.sql("FROM ckvd_gaps('LUNAUSDT', '1h', '2020-08-01', '2020-10-01')").fetchall()
+"""
+
+
+def test_a_process_whose_query_for_gaps_fails_ends(exchange: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")  # so that nothing can be stored
+    exchange.add(Fault(r"/v\d/klines", "status", status=400, body='{"code":-1121,"msg":"Invalid symbol."}'))
+    exchange.add(Fault(r"/monthly/.*2020-09", "status", status=503))
+    given = {**exchange.settings, "cache_dir": str(tmp_path / "file"), "retries": 0, "timeout": 10}
+    command = [sys.executable, "-c", FAILED_GAPS, json.dumps(given)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert ended.returncode == 1
+    assert "503" in ended.stderr.splitlines()[-1]

@@ -14,6 +14,7 @@ from ckvd_sql.market.provenance import Source
 from ckvd_sql.market.query import parse_query
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
+from ckvd_sql.tables.audit import AUDIT_SCHEMA, audit_rows
 from ckvd_sql.tables.klines import constant_string_view, klines_table
 from ckvd_sql.tables.reports import PLAN_SCHEMA, plan_rows
 
@@ -148,6 +149,24 @@ class CryptoKlineVisionData:
         """The source of each day now, without network requests; the columns are those of `ckvd_plan`."""
         query = self._query(symbol, interval, start_time, end_time, market, include_open=include_open)
         return pa.Table.from_pylist(list(plan_rows(self._resolver, query)), schema=PLAN_SCHEMA)
+
+    def audit(
+        self,
+        symbol: str | Sequence[str],
+        start_time: Time,
+        end_time: Time | None = None,
+        interval: str = "1h",
+        market: str = "spot",
+        *,
+        remote: bool = False,
+    ) -> pa.Table:
+        """What is wrong or doubtful about the cached days of a range; the columns are those of `ckvd_audit`.
+
+        Without `remote` there are no network requests. With it, the days are also compared with the archives and REST;
+        one log line says before how many requests that is at most.
+        """
+        query = self._query(symbol, interval, start_time, end_time, market, include_open=False)
+        return pa.Table.from_pylist(list(audit_rows(self._resolver, query, remote=remote)), schema=AUDIT_SCHEMA)
 
     def fetch(
         self,

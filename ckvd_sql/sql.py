@@ -8,6 +8,7 @@ So EXPLAIN and CREATE VIEW neither read nor fetch, and the optimizer pushes filt
 from __future__ import annotations
 
 import atexit
+import functools
 import itertools
 import json
 import threading
@@ -19,10 +20,11 @@ import duckdb
 from duckdb.func import FunctionNullHandling
 
 from ckvd_sql.errors import CkvdError
-from ckvd_sql.market.parse import parse_market
+from ckvd_sql.market.parse import parse_flag, parse_market
 from ckvd_sql.market.query import parse_query
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
+from ckvd_sql.tables.audit import audit_dataset
 from ckvd_sql.tables.cache import cache_dataset, cache_days_dataset
 from ckvd_sql.tables.klines import klines_dataset
 from ckvd_sql.tables.reports import gaps_dataset, plan_dataset, symbols_dataset
@@ -43,12 +45,15 @@ _ARGUMENTS = "symbol, interval, \"start\", \"end\" := 'now', market := 'spot', i
 _AS_JSON = (
     '"symbol": symbol, "interval": interval, "start": "start", "end": "end", market: market, include_open: include_open'
 )
+_AUDIT_ARGUMENTS = _ARGUMENTS.replace("include_open", "remote")
+_AUDIT_AS_JSON = _AS_JSON.replace("include_open", "remote")
 
 #: The SQL names: kind, name, parameters, and the fields that reach the function as JSON.
 _NAMES = (
     ("MACRO", "ckvd_klines", f"({_ARGUMENTS})", _AS_JSON),
     ("MACRO", "ckvd_plan", f"({_ARGUMENTS})", _AS_JSON),
     ("MACRO", "ckvd_gaps", f"({_ARGUMENTS})", _AS_JSON),
+    ("MACRO", "ckvd_audit", f"({_AUDIT_ARGUMENTS})", _AUDIT_AS_JSON),
     ("MACRO", "ckvd_symbols", "(market := 'spot')", "market: market"),
     ("VIEW", "ckvd_cache", "", ""),
     ("VIEW", "ckvd_cache_days", "", ""),
@@ -202,6 +207,8 @@ class _Registration:
         if name == "ckvd_symbols":
             return symbols_dataset(resolver, parse_market(given["market"]))
 
+        remote = parse_flag(given.pop("remote", False), "remote")
+
         def make_query() -> Query:
             return parse_query(**given, now=resolver.settings.clock())
 
@@ -210,5 +217,6 @@ class _Registration:
             "ckvd_klines": klines_dataset,
             "ckvd_plan": plan_dataset,
             "ckvd_gaps": gaps_dataset,
+            "ckvd_audit": functools.partial(audit_dataset, remote=remote),
         }
         return datasets[name](resolver, make_query)

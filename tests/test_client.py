@@ -117,7 +117,7 @@ def test_cached_bars_are_mapped_not_copied(client: CryptoKlineVisionData) -> Non
     assert pa.total_allocated_bytes() - before < table.nbytes / 2
 
 
-@pytest.mark.parametrize("method", ["get_data", "klines", "plan", "fetch"])
+@pytest.mark.parametrize("method", ["get_data", "klines", "plan", "audit", "fetch"])
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -140,6 +140,20 @@ def test_an_argument_that_is_refused_is_a_typed_error_and_a_value_error(
     assert isinstance(refused.value, CkvdError)
     assert isinstance(refused.value, ValueError)
     assert not exchange.requests
+
+
+def test_the_audit_sends_no_request_and_equals_the_audit_in_sql(
+    con: DuckDBPyConnection, client: CryptoKlineVisionData, exchange: Sandbox
+) -> None:
+    client.fetch("BTCUSDT", "2023-03-24", "2023-03-25")
+    exchange.forget()
+    table = client.audit("BTCUSDT", "2023-03-24", "2023-03-25")
+    assert table.column("check").to_pylist() == ["gap"]
+    call = "ckvd_audit('BTCUSDT', '1h', '2023-03-24', '2023-03-25')"
+    assert con.sql(f"FROM {call}").to_arrow_table().cast(table.schema) == table
+    assert not exchange.requests
+    assert client.audit("BTCUSDT", "2023-03-24", "2023-03-25", remote=True) == table
+    assert exchange.requests
 
 
 def test_the_plan_sends_no_request_and_equals_the_plan_in_sql(

@@ -86,7 +86,7 @@ class TestArguments:
 
     @fuzz
     @given(
-        st.sampled_from(["ckvd_klines", "ckvd_plan", "ckvd_gaps"]),
+        st.sampled_from(["ckvd_klines", "ckvd_plan", "ckvd_gaps", "ckvd_audit"]),
         VALUES | st.just("BTCUSDT"),
         VALUES | st.just("1h"),
         SCALARS,
@@ -112,7 +112,8 @@ class TestArguments:
                 cursor.execute("SELECT to_json([" + ", ".join(f"to_json(${n + 1})" for n in range(6)) + "])", arguments)
             except duckdb.InvalidInputException:
                 return  # DuckDB accepts no such value as a parameter
-            call = f"EXPLAIN SELECT * FROM {name}($1, $2, $3, $4, market := $5, include_open := $6)"
+            flag = "remote" if name == "ckvd_audit" else "include_open"
+            call = f"EXPLAIN SELECT * FROM {name}($1, $2, $3, $4, market := $5, {flag} := $6)"
             try:
                 cursor.execute(call, arguments)
             except duckdb.InvalidInputException as error:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from ckvd_sql.cli.audit import audit
 from ckvd_sql.cli.cache import cache
 from ckvd_sql.cli.shell import Commands, cache_option, range_options, settings_options
 
@@ -212,6 +213,7 @@ def plan(asked: dict[str, Any], by_day: bool, format_: str, cache_dir: Path | No
         click.echo(terminal.plan_table(plans))
 
 
+main.add_command(audit)
 main.add_command(cache)
 
 

@@ -93,6 +93,30 @@ def shown_warnings() -> Iterator[None]:
         log.removeHandler(handler)
 
 
+class Notes(logging.Handler):
+    """Writes what the library says of a command's progress to stderr, one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a note; warnings are written by `Warnings`."""
+        if record.levelno == logging.INFO:
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"{record.getMessage()}\n")
+
+
+@contextlib.contextmanager
+def shown_notes() -> Iterator[None]:
+    """Write the library's notes to stderr within this context."""
+    log, handler = logging.getLogger("ckvd_sql"), Notes(logging.INFO)
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
+
+
 class Bars:
     """A progress bar per name on stderr; nothing if stderr is not a terminal.
 

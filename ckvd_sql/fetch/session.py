@@ -11,22 +11,25 @@ import contextlib
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from ckvd_sql.errors import CkvdError, OfflineError
+from ckvd_sql.errors import CkvdError, OfflineError, ProviderError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
     from datetime import date
 
+    import pyarrow as pa
     from anyio.from_thread import BlockingPortal
 
     from ckvd_sql.cache.store import DayStore
     from ckvd_sql.fetch.jobs import DayBars, Job
-    from ckvd_sql.market.periods import Month, Period
+    from ckvd_sql.market.periods import Month, Period, Span
     from ckvd_sql.market.series import Market, Series
     from ckvd_sql.settings import Settings
     from ckvd_sql.sources.rest import Symbol
+    from ckvd_sql.sources.vision import Archive
 
 T = TypeVar("T")
+E = TypeVar("E", bound=CkvdError)
 
 _POLL_SECONDS = 0.25
 
@@ -36,6 +39,14 @@ def wait_for(future: Future[T]) -> T:
     while not future.done():
         wait([future], timeout=_POLL_SECONDS)
     return future.result()
+
+
+async def _or_error(work: Coroutine[None, None, T], kind: type[E]) -> T | E:
+    """The result of a coroutine, or its error of this kind."""
+    try:
+        return await work
+    except kind as error:
+        return error
 
 
 class FetchSession:
@@ -106,6 +117,36 @@ class FetchSession:
             return await gather_or_cancel(self._vision.published_checksum(series, period) for period in periods)
 
         return dict(zip(periods, self._call(ask), strict=True))
+
+    def archives(self, series: Series, periods: Sequence[Period]) -> dict[Period, Archive | ProviderError | None]:
+        """The archives of some periods as they are now, whatever their checksums; nothing is stored.
+
+        None where there is none, and the error of one that can't be had. Raises `OfflineError`.
+        """
+
+        async def ask() -> list[Archive | ProviderError | None]:
+            from ckvd_sql.sources.concurrency import gather_or_cancel  # noqa: PLC0415 (as the clients below)
+
+            return await gather_or_cancel(
+                _or_error(self._vision.fetch(series, period, verify=False), ProviderError) for period in periods
+            )
+
+        return dict(zip(periods, self._call(ask), strict=True))
+
+    def bars(self, series: Series, spans: Sequence[Span]) -> list[pa.RecordBatch | CkvdError]:
+        """The bars that REST has now in each of some ranges, or the error of one; nothing is stored.
+
+        Raises `OfflineError`.
+        """
+
+        async def ask() -> list[pa.RecordBatch | CkvdError]:
+            from ckvd_sql.sources.concurrency import gather_or_cancel  # noqa: PLC0415 (as the clients below)
+
+            return await gather_or_cancel(
+                _or_error(self._rest.klines(series, span.start, span.end), CkvdError) for span in spans
+            )
+
+        return self._call(ask)
 
     def _call(self, ask: Callable[[], Awaitable[T]]) -> T:
         if self._settings.offline:

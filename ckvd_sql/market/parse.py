@@ -1,4 +1,4 @@
-"""Symbols, markets, intervals and times from arguments; an error names the argument and what is allowed. Pure."""
+"""Symbols, markets, intervals, times and flags from arguments; an error says what is allowed. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import re
 import unicodedata
 from datetime import UTC, date, datetime
 
-from ckvd_sql.errors import InvalidIntervalError, InvalidMarketError, InvalidSymbolError, InvalidTimeError
+from ckvd_sql.errors import (
+    InvalidArgumentError,
+    InvalidIntervalError,
+    InvalidMarketError,
+    InvalidSymbolError,
+    InvalidTimeError,
+)
 from ckvd_sql.market.periods import SECOND, Span, instant_of
 from ckvd_sql.market.series import INTERVALS, Interval, Market
 
@@ -63,6 +69,13 @@ def parse_time(value: object, argument: str) -> int:
         pass
     allowed = "a time is a DATE, a TIMESTAMP or ISO 8601 text such as '2024-01-31' or '2024-01-31 12:00:00+00'"
     raise InvalidTimeError(argument, value, allowed)
+
+
+def parse_flag(value: object, argument: str) -> bool:
+    """True or false; raises `InvalidArgumentError`."""
+    if not isinstance(value, bool):
+        raise InvalidArgumentError(argument, value, "it is true or false")
+    return value
 
 
 def parse_span(start: object, end: object, now: int) -> Span:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ckvd_sql.errors import InvalidArgumentError, InvalidSymbolError
-from ckvd_sql.market.parse import parse_interval, parse_market, parse_span, parse_symbol
+from ckvd_sql.errors import InvalidSymbolError
+from ckvd_sql.market.parse import parse_flag, parse_interval, parse_market, parse_span, parse_symbol
 from ckvd_sql.market.series import Series
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ def parse_query(
         raise InvalidSymbolError("symbol", symbol, "a list of symbols must hold at least one")
     names = tuple(dict.fromkeys(parse_symbol(one) for one in symbols))
     place = parse_market(market)
-    if not isinstance(include_open, bool):
-        raise InvalidArgumentError("include_open", include_open, "it is true or false")
+    with_open = parse_flag(include_open, "include_open")
     step = parse_interval(interval, place)
-    return Query(names, step, parse_span(start, end, now).until(now), place, include_open, now)
+    return Query(names, step, parse_span(start, end, now).until(now), place, with_open, now)

@@ -182,6 +182,10 @@ class Resolver:
         with self._session() as session:
             return session.published_checksums(series, periods)
 
+    def session(self) -> FetchSession:
+        """The network, for questions about what is stored; use it as a context manager."""
+        return self._session()
+
     def _session(self, months: Iterable[Month] = ()) -> FetchSession:
         return FetchSession(self.settings, self.store, self.settings.clock(), months)
 

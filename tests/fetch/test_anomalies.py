@@ -25,7 +25,8 @@ SHORT = ("missing bars", "missing in places", "ends at 07:36")
 KEPT_AS_IS = ("off grid", "early close", "close before open", "zero trades")
 #: The same bars in another notation, or unchanged on a regular day.
 REPAIRED = (
-    "lower volumes", "duplicates", "unsorted", "mixed units", "header", "no header", "blank lines", "CRLF", "no last line end",
+    "lower volumes", "duplicates", "unsorted", "mixed units", "header", "no header", "blank lines", "CRLF",
+    "no last line end",
 )  # fmt: skip
 #: Files that are refused as a whole.
 REFUSED = (

@@ -69,7 +69,7 @@ def test_an_invalid_symbol_is_refused_before_any_request_or_write(
             client.klines(given, *DAY)
         with pytest.raises(InvalidSymbolError):
             client.plan(given, *DAY)
-        for name in ("ckvd_klines", "ckvd_plan", "ckvd_gaps"):
+        for name in ("ckvd_klines", "ckvd_plan", "ckvd_gaps", "ckvd_audit"):
             with pytest.raises(duckdb.Error, match="InvalidSymbolError: "):
                 con.execute(f"FROM {name}($symbol, '1h', '2024-05-01', '2024-05-02')", {"symbol": given})
     assert no_request_and_no_file(exchange, tmp_path)
@@ -154,7 +154,7 @@ def test_the_text_that_duckdb_binds_has_no_argument_in_it(con: DuckDBPyConnectio
         "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_name LIKE '%ckvd_bind%'"
     ).fetchall()
     given = {"symbol": "BTCUSDT", "interval": "1h", "start": "2024-05-01", "end": "2024-05-02"}
-    for name in ("ckvd_klines", "ckvd_plan", "ckvd_gaps"):
+    for name in ("ckvd_klines", "ckvd_plan", "ckvd_gaps", "ckvd_audit"):
         found = con.execute(f"SELECT {function[0]}($name, $given)", {"name": name, "given": json.dumps(given)})
         ((text,),) = found.fetchall()
         assert re.fullmatch(r'SELECT \* FROM "__duckdb_source_\w+"( AS "arrow_object_\w+")?', text), text

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import date
 
     import pyarrow as pa
@@ -65,3 +66,8 @@ class Job:
     def days(self) -> tuple[date, ...]:
         """All days of the job."""
         return self.archived + self.live
+
+
+def merge_days(parts: Iterable[dict[date, DayBars]]) -> dict[date, DayBars]:
+    """Days of several answers together."""
+    return {day: bars for part in parts for day, bars in part.items()}

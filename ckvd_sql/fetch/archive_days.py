@@ -1,0 +1,150 @@
+"""Days from the archive ("Vision"), and what happens to a day that an archive leaves in doubt.
+
+A day with gaps is compared with REST; an irregular day of a month's archive is taken from its own archive.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ckvd_sql.errors import ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
+from ckvd_sql.fetch.gap_check import check_gaps
+from ckvd_sql.fetch.jobs import DayBars, merge_days
+from ckvd_sql.fetch.persist import Doubt
+from ckvd_sql.market.gaps import gaps_of_day
+from ckvd_sql.market.periods import Month
+from ckvd_sql.market.provenance import GapCheck, Source
+from ckvd_sql.sources.concurrency import gather_or_cancel
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from ckvd_sql.fetch.context import FetchContext
+    from ckvd_sql.fetch.jobs import Job
+    from ckvd_sql.fetch.rest_days import RestDays
+    from ckvd_sql.market.periods import Period
+    from ckvd_sql.market.series import Series
+    from ckvd_sql.sources.vision import Archive
+
+log = logging.getLogger("ckvd_sql")
+
+
+class ArchiveDays:
+    """Fetches days from archives, for one scan.
+
+    Args:
+        context: What the scan shares.
+        rest_days: Gives the days that the archive has incomplete.
+    """
+
+    def __init__(self, context: FetchContext, rest_days: RestDays) -> None:
+        self._context = context
+        self._rest_days = rest_days
+        self._warned_down = False
+
+    async def of_month(self, series: Series, month: Month) -> dict[date, DayBars]:
+        """The days that the month's archive has bars of; the others are left to the next source."""
+        archive = await self._archive(series, month)
+        return await self._from_archives(series, [archive]) if archive else {}
+
+    async def of_days(self, series: Series, days: list[date]) -> dict[date, DayBars]:
+        """The days that have an archive of their own with bars in it."""
+        archives = await gather_or_cancel(self._archive(series, day) for day in days)
+        return await self._from_archives(series, [archive for archive in archives if archive])
+
+    async def despite_checksum(
+        self, job: Job, days: list[date], error: ProviderError | InvalidSymbolError
+    ) -> dict[date, DayBars]:
+        """Days that REST can't serve, from archives whose checksum is wrong: only if the user allows it.
+
+        Raises the archive's failure where there is one to report, else REST's `error`.
+        """
+        failures = [self._context.failures.of_day(job.series, day) for day in days]
+        wrong = [failure for failure in failures if isinstance(failure, ChecksumError)]
+        if self._context.settings.checksum != "warn" or len(wrong) < len(days):
+            answered = not isinstance(error, ProviderUnavailableError)  # then the archive is to blame
+            first = next(iter(wrong), None) or (next(filter(None, failures), None) if answered else None)
+            raise (first or error) from (error if first else None)
+        got: dict[date, DayBars] = {}
+        writer = self._context.writer
+        for day in days:
+            period = day if self._context.failures.of_period(job.series, day) else job.month
+            archive = await self._context.vision.fetch(job.series, period, verify=False)
+            bars = archive.days.get(day, job.series.no_rows) if archive else job.series.no_rows
+            log.warning("%s: %s is used although the checksum of its archive is wrong", job.series, day)
+            gaps = GapCheck.UNCONFIRMED if gaps_of_day(job.series.interval, day, bars) else None
+            provenance = writer.archive_provenance(archive, gaps) if archive else writer.rest_provenance(job.series)
+            got |= await self._context.write(job.series, {day: (bars, provenance)})
+        return got
+
+    async def _archive(self, series: Series, period: Period) -> Archive | None:
+        """An archive; None where the next source has to be asked. A failure is not an absence, and is remembered."""
+        try:
+            archive = await self._context.vision.fetch(series, period)
+        except ProviderError as error:
+            if not self._context.vision.down:
+                log.warning("%s: %s; trying another source for %s", series, error, period)
+            elif not self._warned_down:
+                self._warned_down = True
+                log.warning("%s: %s; the archive is not asked again in this query", series, error)
+            self._context.failures.note(series, period, error)
+            if isinstance(error, ProviderUnavailableError):
+                self._context.listings.note_archive_failure(series, error)
+            else:  # there is a file, whatever is wrong with it
+                self._context.listings.note_traded(series)
+            return None
+        if archive is not None:
+            self._context.listings.note_traded(series)
+        return archive
+
+    async def _from_archives(self, series: Series, archives: list[Archive]) -> dict[date, DayBars]:
+        """Days as their archives have them, unless REST shows that one was published incomplete."""
+        if not archives:
+            return {}
+        full, doubts = await self._context.threads.run(
+            self._context.writer.write_complete, series, archives, self._context.agreed_now
+        )
+        settled = await gather_or_cancel(self._settle(series, doubt) for doubt in doubts)
+        return merge_days([full, *settled])
+
+    async def _settle(self, series: Series, doubt: Doubt) -> dict[date, DayBars]:
+        """A doubtful day of a month's archive from its own archive, where there is one; else as it is."""
+        if isinstance(doubt.archive.period, Month) and not series.interval.multi_day:
+            daily = await self._archive(series, doubt.day)
+            if daily and doubt.day in daily.days:
+                gaps = gaps_of_day(series.interval, doubt.day, daily.days[doubt.day])
+                return await self._with_gaps(series, Doubt(doubt.day, gaps, daily))
+            if self._context.failures.of_period(series, doubt.day):
+                return await self._instead_of_daily(series, doubt)
+        return await self._with_gaps(series, doubt)
+
+    async def _instead_of_daily(self, series: Series, doubt: Doubt) -> dict[date, DayBars]:
+        """A doubtful day of a month's archive whose own archive fails: from REST, else as it is and not stored."""
+        try:
+            return await self._rest_days.fetch(series, doubt.day, doubt.day, [doubt.day])
+        except (ProviderError, InvalidSymbolError) as error:
+            log.warning(
+                "%s: %s can't be compared with its daily archive, so it is not stored: %s", series, doubt.day, error
+            )
+            return {doubt.day: DayBars(doubt.day, doubt.archive.days[doubt.day], Source.VISION)}
+
+    async def _with_gaps(self, series: Series, doubt: Doubt) -> dict[date, DayBars]:
+        """A day of an archive, after comparing its gaps with REST."""
+        day, gaps, archive = doubt.day, doubt.gaps, doubt.archive
+        bars = archive.days[day]
+        if not gaps:
+            return await self._context.write(series, {day: (bars, self._context.writer.archive_provenance(archive))})
+        result = await check_gaps(self._context.rest, series, day, bars, gaps)
+        if result is GapCheck.TORN:
+            log.warning(
+                "%s: bars of %s that the exchange has are missing from the archive; the day is taken from REST",
+                series,
+                day,
+            )
+            return await self._rest_days.fetch(series, day, day, [day], compared=True)
+        if result is GapCheck.UNCHECKED:
+            return {day: DayBars(day, bars, Source.VISION)}
+        return await self._context.write(
+            series, {day: (bars, self._context.writer.archive_provenance(archive, result))}
+        )

@@ -1,16 +1,17 @@
 """Maintenance of the cache: whether day files are intact and still what Binance publishes, and fetching them again.
 
-Binance replaces archives, and a day may have come from REST before its archive was there. `verify` changes no day
-file; `refresh` fetches such days again and reports which bars changed.
+Binance replaces archives, and a day may have come from REST before its archive was there. What counts is whether the
+bars are the same. `verify` changes no day file; `refresh` fetches days that differ and reports which bars changed.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ckvd_sql.errors import CacheError, CkvdError
+from ckvd_sql.errors import CacheError, CkvdError, ProviderError, ProviderUnavailableError
 from ckvd_sql.fetch.jobs import Job
 from ckvd_sql.market.bars import open_times
 from ckvd_sql.market.periods import Month, moment_of
@@ -23,9 +24,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ckvd_sql.cache.dayfile import DayFile
+    from ckvd_sql.fetch.session import FetchSession
     from ckvd_sql.market.periods import Period
     from ckvd_sql.market.series import Series
     from ckvd_sql.scan.resolver import Resolver
+    from ckvd_sql.sources.vision import Archive
+
+log = logging.getLogger("ckvd_sql")
+
+#: Archives are downloaded and compared by so many, which bounds the memory.
+_AT_ONCE = 8
+
+#: How many periods a warning names.
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +47,7 @@ class Finding:
         series: The series.
         day: The UTC day.
         problem: What is wrong, in words; empty where nothing is.
-        stale: Whether the file is intact, but the archive has something else or newer.
+        stale: Whether the file is intact, but the archive has other bars now.
     """
 
     series: Series
@@ -60,7 +71,7 @@ def verify(resolver: Resolver, *, remote: bool = False) -> Iterator[Finding]:
 
     Args:
         resolver: The resolver over the cache.
-        remote: Also ask the archive for the checksums that it publishes now.
+        remote: Also compare with the archive: its published checksums, and the bars where those differ from the stored.
 
     Raises:
         ProviderError: The archive can't be asked.
@@ -80,14 +91,15 @@ def verify(resolver: Resolver, *, remote: bool = False) -> Iterator[Finding]:
                 if not remote:
                     yield Finding(series, day)
         if remote:
-            outdated = _outdated(resolver, series, files)
+            with resolver.session() as session:
+                outdated = _outdated(session, resolver, series, files)
             for file in files:
                 problem = outdated.get(file.day, "")
                 yield Finding(series, file.day, problem, stale=bool(problem))
 
 
 def refresh(resolver: Resolver) -> Iterator[Refreshed]:
-    """Fetch again the days that are damaged, that the archive has replaced, or that came from REST and are in it now.
+    """Fetch again the days that are damaged, or of which the archive has other bars now.
 
     Raises:
         ProviderError: The archive can't be asked.
@@ -134,18 +146,48 @@ def _period(file: DayFile) -> Period:
     return month if from_rest or file.provenance.url.endswith(file.series.archive_path(month)) else file.day
 
 
-def _outdated(resolver: Resolver, series: Series, files: list[DayFile]) -> dict[date, str]:
-    """What is wrong with the days whose archive is not the one they came from."""
+def _outdated(session: FetchSession, resolver: Resolver, series: Series, files: list[DayFile]) -> dict[date, str]:
+    """What is wrong with the days that differ from the archive as it is now.
+
+    An archive is downloaded only where its published checksum is not the stored one. One that can't be read as
+    published proves nothing about a day.
+    """
     by_period: defaultdict[Period, list[DayFile]] = defaultdict(list)
     for file in files:
         by_period[_period(file)].append(file)
-    published = resolver.published_checksums(series, list(by_period))
-    problems = {}
+    published = session.published_checksums(series, list(by_period))
+    changed: dict[Period, list[DayFile]] = {}
     for period, of_period in by_period.items():
         checksum = published[period]
-        for file in of_period:
-            if checksum is not None and file.provenance.source is Source.REST:
-                problems[file.day] = f"came from REST, and the archive has {period} now"
-            elif checksum is not None and checksum != file.provenance.sha256:
-                problems[file.day] = f"the archive has replaced {period}: its SHA-256 is now {checksum[:12]}…"
+        others = [] if checksum is None else [file for file in of_period if file.provenance.sha256 != checksum]
+        if others:
+            changed[period] = others
+    problems: dict[date, str] = {}
+    unreadable: list[str] = []
+    periods = list(changed)
+    for first in range(0, len(periods), _AT_ONCE):
+        for period, archive in session.archives(series, periods[first : first + _AT_ONCE]).items():
+            if isinstance(archive, ProviderUnavailableError):
+                raise archive
+            if isinstance(archive, ProviderError) or (archive and not archive.verified):
+                unreadable.append(str(period))
+            elif archive:
+                problems |= _differences(resolver, series, changed[period], archive)
+    if unreadable:
+        more = f" and {len(unreadable) - _MOST_NAMED} more" if len(unreadable) > _MOST_NAMED else ""
+        named = ", ".join(unreadable[:_MOST_NAMED]) + more
+        log.warning("%s: cached days are not compared with archives that can't be read as published: %s", series, named)
+    return problems
+
+
+def _differences(resolver: Resolver, series: Series, files: list[DayFile], archive: Archive) -> dict[date, str]:
+    """What is wrong with the days whose bars differ from those of an archive, where it has any of the day."""
+    problems = {}
+    for file in files:
+        published = archive.days.get(file.day)
+        if published and (changed := _changed(_bars(resolver, series, file.day), published)):
+            bars = f"{len(changed)} bars differ, the first at {changed[0]:%Y-%m-%d %H:%M}"
+            from_rest = file.provenance.source is Source.REST
+            origin = "came from REST, and the archive of" if from_rest else "the archive has replaced"
+            problems[file.day] = f"{origin} {archive.period}{' is out now' if from_rest else ''}: {bars}"
     return problems

@@ -77,7 +77,7 @@ def _records(root: Path) -> Iterator[dict[str, Any]]:
 
 
 @cache.command()
-@click.option("--remote", is_flag=True, help="Also check whether the archive has replaced or added files.")
+@click.option("--remote", is_flag=True, help="Also compare the bars with archives that were replaced or added.")
 @settings_options
 def verify(remote: bool, settings: Settings) -> None:
     """Read and validate every day file.
@@ -105,9 +105,7 @@ def verify(remote: bool, settings: Settings) -> None:
 @cache.command()
 @settings_options
 def refresh(settings: Settings) -> None:
-    """Fetch damaged and replaced days again.
-
-    Days that came from REST before the archive published them are replaced too.
+    """Fetch damaged days again, and days of which the archive has other bars now.
 
     Prints which bars have changed. The exit status is 1 if a day could not be fetched.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ckvd_sql.cache.dayfile import SourcedRows
-    from ckvd_sql.market.periods import Period, Span
+    from ckvd_sql.market.periods import Span
     from ckvd_sql.market.query import Query
     from ckvd_sql.market.series import Market, Series
     from ckvd_sql.scan.blocks import Block
@@ -149,7 +149,7 @@ class Resolver:
         found = self.on_grid(series)
         if found.interval.grid_known or self.settings.offline:
             return found
-        with self._session() as session:
+        with self.session() as session:
             try:
                 first_open = session.first_open(series)
             except CkvdError:  # the days themselves will say what is wrong
@@ -158,7 +158,7 @@ class Resolver:
 
     def symbols(self, market: Market) -> list[Symbol]:
         """The symbols of a market, from the exchange."""
-        with self._session() as session:
+        with self.session() as session:
             return session.symbols(market)
 
     def first_open(self, query: Query, series: Series) -> int | None:
@@ -169,24 +169,16 @@ class Resolver:
         known = self.store.first_open(series)
         if known is not None or self.settings.offline:
             return known
-        with self._session(query.span.months()) as session:
+        with self.session(query.span.months()) as session:
             return session.first_open(series)
 
     def refetch(self, job: Job) -> dict[date, DayBars]:
         """The days of a job, fetched now. Raises `CkvdError`."""
-        with self._session((job.month,)) as session:
+        with self.session((job.month,)) as session:
             return wait_for(session.start(job))
 
-    def published_checksums(self, series: Series, periods: list[Period]) -> dict[Period, str | None]:
-        """The SHA-256 in hex that the archive publishes now for each period; None where it has no file."""
-        with self._session() as session:
-            return session.published_checksums(series, periods)
-
-    def session(self) -> FetchSession:
-        """The network, for questions about what is stored; use it as a context manager."""
-        return self._session()
-
-    def _session(self, months: Iterable[Month] = ()) -> FetchSession:
+    def session(self, months: Iterable[Month] = ()) -> FetchSession:
+        """The network, as a context manager; the archives of `months` show whether a symbol was traded."""
         return FetchSession(self.settings, self.store, self.settings.clock(), months)
 
     def _fetch_ahead(

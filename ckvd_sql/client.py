@@ -12,6 +12,7 @@ import pyarrow as pa
 from ckvd_sql.errors import SettingsError
 from ckvd_sql.market.provenance import Source
 from ckvd_sql.market.query import parse_query
+from ckvd_sql.scan.emptiness import stream_for_user
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
 from ckvd_sql.tables.audit import AUDIT_SCHEMA, audit_rows
@@ -118,7 +119,7 @@ class CryptoKlineVisionData:
         import polars as pl  # noqa: PLC0415 (slow to load, and SQL does not need it)
 
         query = self._query(symbol, interval, start_time, end_time, market, include_open=include_open)
-        frame = pl.from_arrow(klines_table(self._resolver.stream(query), constant_string_view), rechunk=False)
+        frame = pl.from_arrow(klines_table(stream_for_user(self._resolver, query), constant_string_view), rechunk=False)
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 (a table is a frame)
         return frame
 
@@ -134,7 +135,7 @@ class CryptoKlineVisionData:
     ) -> pa.Table:
         """The same as a pyarrow Table. Large cached days use the mapped files' memory, small ones are joined."""
         query = self._query(symbol, interval, start_time, end_time, market, include_open=include_open)
-        return klines_table(self._resolver.stream(query))
+        return klines_table(stream_for_user(self._resolver, query))
 
     def plan(
         self,

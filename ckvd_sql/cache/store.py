@@ -92,13 +92,23 @@ class DayStore:
                 if self.describe(series, day).rows == 0:
                     self.path(series, day).unlink()
 
-    def has_rows(self, series: Series) -> bool:
-        """Whether any stored day of the series has a row."""
-        for day in self.days(series):
-            with contextlib.suppress(CacheError, FileNotFoundError):
-                if self.describe(series, day).rows:
-                    return True
-        return False
+    def has_rows(self, series: Series, *, before: date | None = None) -> bool:
+        """Whether any stored day of the series, or any earlier than a day, has a row."""
+        return self.last_with_rows(series, before=before) is not None
+
+    def last_with_rows(self, series: Series, *, before: date | None = None) -> date | None:
+        """The last stored day of the series, or the last one earlier than a day, that has a row."""
+        for day in sorted(self.days(series), reverse=True):
+            if before is None or day < before:
+                with contextlib.suppress(CacheError, FileNotFoundError):
+                    if self.describe(series, day).rows:
+                        return day
+        return None
+
+    def knows_symbol(self, series: Series) -> bool:
+        """Whether there is a row or a first bar's time of the series' symbol on its market, in any interval."""
+        same = (Series(series.market, series.symbol, interval) for interval in INTERVALS.values())
+        return any(self.has_rows(one) or self.first_open(one) is not None for one in same)
 
     def read(self, series: Series, day: date) -> SourcedRows:
         """A day's rows; the batch's memory is the mapped file's. Raises as `dayfile.read`."""

@@ -6,23 +6,25 @@ Carries out, on the event loop of one scan, what `scan.plan` has decided of days
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING
 
 from ckvd_sql.errors import CacheError, InvalidSymbolError, ProviderUnavailableError
 from ckvd_sql.fetch.archive_days import ArchiveDays
+from ckvd_sql.fetch.archive_search import ArchiveSearch
 from ckvd_sql.fetch.context import FetchContext
 from ckvd_sql.fetch.jobs import DayBars, job_start, merge_days
 from ckvd_sql.fetch.listings import Listings
 from ckvd_sql.fetch.persist import DayWriter
 from ckvd_sql.fetch.rest_days import RestDays
 from ckvd_sql.market.bars import open_times
-from ckvd_sql.market.periods import Month, consecutive
+from ckvd_sql.market.periods import consecutive, day_start
 from ckvd_sql.market.provenance import Source
 from ckvd_sql.sources.concurrency import gather_or_cancel
 from ckvd_sql.sources.refusals import DelistedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager
     from datetime import date
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from ckvd_sql.sources.concurrency import WorkerThreads
     from ckvd_sql.sources.rest import RestClient
     from ckvd_sql.sources.vision import VisionClient
+
+log = logging.getLogger("ckvd_sql")
 
 
 class Failover:
@@ -45,7 +49,6 @@ class Failover:
         rest: The exchange.
         threads: Validate and write days.
         now: The scan's clock, in microseconds since the epoch.
-        months: The months of the scan.
     """
 
     def __init__(
@@ -56,13 +59,13 @@ class Failover:
         rest: RestClient,
         threads: WorkerThreads,
         now: int,
-        months: Iterable[Month],
     ) -> None:
-        listings = Listings(store, vision, rest, months)
+        listings = Listings(store, ArchiveSearch(settings, vision), rest)
         writer = DayWriter(settings, store, now)
         self._context = FetchContext(settings, store, vision, rest, listings, writer, threads, now)
         self._rest_days = RestDays(self._context)
         self._archive_days = ArchiveDays(self._context, self._rest_days)
+        self._said: set[Series] = set()
 
     async def fetch(self, job: Job) -> dict[date, DayBars]:
         """Every day of the job, some perhaps without bars.
@@ -117,9 +120,7 @@ class Failover:
         """The missing days before the series' first bar, empty."""
         if first_open is None:
             return {}
-        missing = [day for day in job.archived if day not in got]
-        closed_at = job.series.interval.closed_at
-        return {day: DayBars(day, job.series.no_rows, Source.REST) for day in missing if closed_at(day) <= first_open}
+        return _empty_before(job.series, [day for day in job.archived if day not in got], first_open)
 
     def _off_grid(self, job: Job, got: Mapping[date, DayBars]) -> dict[date, DayBars]:
         """The days on which no bar opens, where the grid was not known before a bar was fetched."""
@@ -137,7 +138,7 @@ class Failover:
         if not days:
             return {}
         if self._context.listings.rest_failure:
-            return await self._archive_days.despite_checksum(job, days, self._context.listings.rest_failure)
+            return await self._without_rest(job, days, self._context.listings.rest_failure)
         # Bars longer than a day may open on days off the known grid, so their whole month is requested.
         # Of the other bars in it, those are taken that no source has given.
         runs, known = consecutive(days), set(job.days)
@@ -148,7 +149,7 @@ class Failover:
                 self._rest_days.fetch(job.series, first, last, days, known=known) for first, last in runs
             )
         except ProviderUnavailableError as error:
-            return await self._archive_days.despite_checksum(job, days, error)
+            return await self._without_rest(job, days, error)
         except (InvalidSymbolError, DelistedError) as error:
             if isinstance(error, InvalidSymbolError):
                 await self._context.listings.require_traded(job.series, error)
@@ -156,3 +157,34 @@ class Failover:
             got = await self._archive_days.despite_checksum(job, failed, error) if failed else {}
             return got | self._rest_days.without_bars(job.series, [day for day in days if day not in got])
         return merge_days(found)
+
+    async def _without_rest(self, job: Job, days: list[date], error: ProviderUnavailableError) -> dict[date, DayBars]:
+        """Days that REST can't be asked for: those before the series' first archive have no bars."""
+        series, listings = job.series, self._context.listings
+        failed = self._context.failures.of_day
+        absent = [day for day in days if day in job.archived and not failed(series, day)]
+        got: dict[date, DayBars] = {}
+        if absent and listings.known_first_open(series) is None:
+            first = await listings.first_archived(series)
+            if first:
+                got = _empty_before(series, absent, day_start(first))
+            elif listings.archive_has_nothing(series):
+                message = f"{error}; the archive has nothing of {series} either"
+                error = ProviderUnavailableError(message, url=error.url, status=error.status)
+            if got and series not in self._said:
+                self._said.add(series)
+                log.warning(
+                    "%s: REST can't be asked, and the archive begins on %s; the days before have no bars, as far as is "
+                    "known, and are not stored (%s)",
+                    series,
+                    first,
+                    error,
+                )
+        left = [day for day in days if day not in got]
+        return got | await self._archive_days.despite_checksum(job, left, error) if left else got
+
+
+def _empty_before(series: Series, days: list[date], first_open: int) -> dict[date, DayBars]:
+    """Those of the days that are over when the series' first bar opens, empty."""
+    closed_at = series.interval.closed_at
+    return {day: DayBars(day, series.no_rows, Source.REST) for day in days if closed_at(day) <= first_open}

@@ -1,6 +1,6 @@
 """When series were listed: the open time of the first bar, and whether a symbol unknown to REST was ever traded.
 
-It asks REST, cache and archive, each question once a scan, and fetches no bars.
+It asks REST, cache and archive, each question once a scan, and fetches no bars of the series.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NoReturn
 
 from ckvd_sql.errors import InvalidSymbolError, ProviderError, ProviderUnavailableError
-from ckvd_sql.sources.concurrency import gather_or_cancel
+from ckvd_sql.market.periods import DAY, day_of, day_start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from datetime import date
 
     from ckvd_sql.cache.store import DayStore
-    from ckvd_sql.market.periods import Month
+    from ckvd_sql.fetch.archive_search import ArchiveSearch
     from ckvd_sql.market.series import Series
     from ckvd_sql.sources.rest import RestClient
-    from ckvd_sql.sources.vision import VisionClient
 
 
 class Listings:
@@ -27,20 +26,18 @@ class Listings:
 
     Args:
         store: Where first open times are remembered, and days may show that a symbol was traded.
-        vision: The archive, likewise.
+        search: Finds what the archive has of a series.
         rest: The exchange.
-        months: The months of the scan, whose archives show whether a symbol was traded.
 
     Attributes:
         rest_failure: Why the exchange could not be reached when it was asked for a first bar, if so.
     """
 
-    def __init__(self, store: DayStore, vision: VisionClient, rest: RestClient, months: Iterable[Month]) -> None:
+    def __init__(self, store: DayStore, search: ArchiveSearch, rest: RestClient) -> None:
         self.rest_failure: ProviderUnavailableError | None = None
         self._store = store
-        self._vision = vision
+        self._search = search
         self._rest = rest
-        self._months = tuple(months)
         self._asking: defaultdict[Series, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._first_open: dict[Series, int | None] = {}
         self._traded: set[Series] = set()
@@ -85,19 +82,38 @@ class Listings:
             InvalidSymbolError: `unknown`, where neither has it.
             ProviderError: The archive failed: an outage does not mean that there is no such symbol.
         """
-        if series in self._traded or await asyncio.to_thread(self._store.has_rows, series):
+        if series in self._traded or await asyncio.to_thread(self._store.knows_symbol, series):
             self.note_traded(series)
             return
         try:
-            checksums = await gather_or_cancel(self._vision.published_checksum(series, one) for one in self._months)
+            archived = await self._search.last_month(series)
         except ProviderError as error:
-            checksums = []
+            archived = None
             self.note_archive_failure(series, error)
-        if any(checksums):
+        if archived:
             self.note_traded(series)
             return
         self._unknown[series] = unknown
         self._raise_unknown(series)
+
+    async def first_archived(self, series: Series) -> date | None:
+        """The first day of which there are bars as far as the archive knows; None where that can't be said.
+
+        It can't either where the cache has older bars.
+        """
+        try:
+            day = await self._search.first_day(series)
+        except ProviderError:
+            return None
+        if day is None:
+            return None
+        longest = (series.interval.step or 31 * DAY) if series.interval.multi_day else 0  # a bar may open before it
+        older = await asyncio.to_thread(self._store.has_rows, series, before=day_of(day_start(day) - longest))
+        return None if older else day
+
+    def archive_has_nothing(self, series: Series) -> bool:
+        """Whether the archive was searched and has nothing of the series."""
+        return self._search.found_nothing(series)
 
     def _raise_unknown(self, series: Series) -> NoReturn:
         """Raise the failure of the archive, if it has failed by now, else REST's answer."""

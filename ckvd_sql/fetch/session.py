@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from ckvd_sql.errors import CkvdError, OfflineError, ProviderError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
     from datetime import date
 
     import pyarrow as pa
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ckvd_sql.cache.store import DayStore
     from ckvd_sql.fetch.jobs import DayBars, Job
-    from ckvd_sql.market.periods import Month, Period, Span
+    from ckvd_sql.market.periods import Period, Span
     from ckvd_sql.market.series import Market, Series
     from ckvd_sql.settings import Settings
     from ckvd_sql.sources.rest import Symbol
@@ -56,14 +56,12 @@ class FetchSession:
         settings: The sources' URLs, timeouts and retries.
         store: Where fetched days are stored.
         now: The scan's clock, in microseconds since the epoch.
-        months: The months of the scan.
     """
 
-    def __init__(self, settings: Settings, store: DayStore, now: int, months: Iterable[Month] = ()) -> None:
+    def __init__(self, settings: Settings, store: DayStore, now: int) -> None:
         self._settings = settings
         self._store = store
         self._now = now
-        self._months = tuple(months)
         self._stack = contextlib.ExitStack()
         self._portal: BlockingPortal | None = None
         self._running: set[asyncio.Task[object]] = set()
@@ -195,9 +193,7 @@ class FetchSession:
             VisionClient(self._settings, slots, threads) as self._vision,
             RestClient(self._settings, slots) as self._rest,
         ):
-            self._failover = Failover(
-                self._settings, self._store, self._vision, self._rest, threads, self._now, self._months
-            )
+            self._failover = Failover(self._settings, self._store, self._vision, self._rest, threads, self._now)
             try:
                 yield
             finally:

@@ -108,11 +108,10 @@ class Resolver:
         """
         blocks = [
             block
-            for series in map(self._learn_grid, query.series())
+            for series in map(self._learn_grid, () if query.span.empty else query.series())
             for block in blocks_of_query(query, series, self.store.snapshot(series), pruning, by_day=whole_days)
         ]
-        months = {block.job.month for block in blocks if block.job}
-        with FetchSession(self.settings, self.store, query.now, months) as session:
+        with FetchSession(self.settings, self.store, query.now) as session:
             for block, fetching in self._fetch_ahead(session, blocks):
                 if block.cached_span and (bars := self._read_range(block.series, block.cached_span)) is not None:
                     yield Step(block.series, cached=tuple(bars))
@@ -161,25 +160,25 @@ class Resolver:
         with self.session() as session:
             return session.symbols(market)
 
-    def first_open(self, query: Query, series: Series) -> int | None:
+    def first_open(self, series: Series) -> int | None:
         """The open time of a series' first bar, in microseconds; it is asked for where the cache does not know it.
 
-        None where it can't be learnt. The months of the query are searched for a symbol that REST does not know.
+        None where it can't be learnt.
         """
         known = self.store.first_open(series)
         if known is not None or self.settings.offline:
             return known
-        with self.session(query.span.months()) as session:
+        with self.session() as session:
             return session.first_open(series)
 
     def refetch(self, job: Job) -> dict[date, DayBars]:
         """The days of a job, fetched now. Raises `CkvdError`."""
-        with self.session((job.month,)) as session:
+        with self.session() as session:
             return wait_for(session.start(job))
 
-    def session(self, months: Iterable[Month] = ()) -> FetchSession:
-        """The network, as a context manager; the archives of `months` show whether a symbol was traded."""
-        return FetchSession(self.settings, self.store, self.settings.clock(), months)
+    def session(self) -> FetchSession:
+        """The network; use it as a context manager."""
+        return FetchSession(self.settings, self.store, self.settings.clock())
 
     def _fetch_ahead(
         self, session: FetchSession, blocks: Iterable[Block]

@@ -92,7 +92,7 @@ class VisionClient:
             self._fs, self._root = url_to_fs(self._settings.vision_url, asynchronous=True, **options)
         except (ImportError, ValueError, TypeError) as error:
             raise SettingsError("vision_url", self._settings.vision_url, f"fsspec says: {error}") from error
-        if isinstance(self._fs, LocalFileSystem) and not self._fs.isdir(self._root):
+        if self.is_folder and not self._fs.isdir(self._root):
             log.warning("the archive is set to %s, and there is no such folder", self._settings.vision_url)
         return self
 
@@ -125,6 +125,11 @@ class VisionClient:
     def down(self) -> bool:
         """Whether the archive failed so often in a row that it is not asked again in this scan."""
         return self._failures >= _MOST_FAILURES
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of this machine, which has what somebody copied into it."""
+        return isinstance(self._fs, LocalFileSystem)
 
     async def published_checksum(self, series: Series, period: Period) -> str | None:
         """The SHA-256 in hex that the archive publishes for a period; None where it has no file. Raises as `fetch`."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ckvd_sql.market.bars import BAR_SCHEMA, join_days
+from ckvd_sql.scan.emptiness import stream_for_user
 from ckvd_sql.scan.pruning import Pruning
 from ckvd_sql.tables.lazy import LazyDataset, filter_batches
 
@@ -43,7 +44,7 @@ def klines_dataset(resolver: Resolver, make_query: Callable[[], Query]) -> LazyD
     def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[list[pa.RecordBatch]]:
         pruning = Pruning(filter_, KLINES_SCHEMA, lambda series: {"symbol": series.symbol})
         schema = pa.schema([KLINES_SCHEMA.field(name) for name in columns])
-        with contextlib.closing(resolver.stream(make_query(), pruning)) as steps:
+        with contextlib.closing(stream_for_user(resolver, make_query(), pruning)) as steps:
             for step in steps:
                 symbol = step.series.symbol
                 for source, parts in groupby(step.cached, key=lambda part: part.source):

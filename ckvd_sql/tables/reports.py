@@ -65,7 +65,7 @@ def gaps_dataset(resolver: Resolver, make_query: Callable[[], Query]) -> LazyDat
             first_slot = series.interval.slots(query.span.start, query.span.end).start
             for found in gaps:
                 leading = found.start == series.interval.open_time(first_slot)  # the series may begin after it
-                first_open = resolver.first_open(query, series) if leading else None
+                first_open = resolver.first_open(series) if leading else None
                 gap = since_listing(series.interval, found, first_open)
                 if gap:
                     yield {"symbol": series.symbol, "from": gap.start, "to": gap.end, "count": gap.count}

@@ -10,6 +10,7 @@ import pytest
 
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import InvalidSymbolError, MalformedDataError, ProviderUnavailableError
+from ckvd_sql.fetch.archive_search import ArchiveSearch
 from ckvd_sql.fetch.listings import Listings
 from ckvd_sql.market.periods import DAY, HOUR, Month, day_start
 from ckvd_sql.sandbox import Fault, Sandbox
@@ -47,14 +48,14 @@ def stand_in() -> Iterator[StandIn]:
 
 
 def learn(store: DayStore, server: StandIn | Sandbox, work: Callable[[Listings], Awaitable[T]], **changes: Any) -> T:
-    """What the listings of a scan of May 2024 answer."""
+    """What the listings of a scan answer."""
     fixed = {"now": "2024-06-15", "retries": 0, "timeout": 5, "cache_dir": store.root}
     settings = Settings.load(**{**server.settings, **fixed, **changes})
 
     async def run() -> T:
         slots = asyncio.Semaphore(8)
         async with VisionClient(settings, slots, WorkerThreads()) as vision, RestClient(settings, slots) as rest:
-            return await work(Listings(store, vision, rest, [MAY]))
+            return await work(Listings(store, ArchiveSearch(settings, vision), rest))
 
     return asyncio.run(run())
 
@@ -108,13 +109,19 @@ def test_an_answer_that_makes_no_sense_is_no_answer_and_no_outage(store: DayStor
 
 
 def test_a_symbol_that_no_source_has_is_an_error_that_is_found_once(store: DayStore, stand_in: StandIn) -> None:
-    async def ask(listings: Listings) -> None:
+    async def ask(listings: Listings) -> list[int]:
+        sent = []
         for _ in range(2):
             with pytest.raises(InvalidSymbolError, match="GONEUSDT"):
                 await listings.first_open(GONE)
+            sent.append(len(stand_in.requests))
+        return sent
 
-    learn(store, stand_in, ask)
-    assert len(stand_in.requests) == 2  # REST, then the checksum of the month
+    first, then = learn(store, stand_in, ask)
+    assert first == then
+    assert len(stand_in.asked_rest()) == 1
+    months = stand_in.asked("GONEUSDT-1h-")  # a checksum for every month since the market opened, each once
+    assert len(set(months)) == len(months) == first - 1 == 6 + 6 * 12 + 5
 
 
 def test_a_symbol_that_rest_does_not_know_and_the_archive_has_was_traded(store: DayStore, stand_in: StandIn) -> None:

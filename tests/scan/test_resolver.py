@@ -247,10 +247,9 @@ def test_a_damaged_day_offline_is_not_set_aside(tmp_path: Path) -> None:
 
 
 def test_the_first_bar_is_asked_for_once_and_remembered(resolver: Resolver, stand_in: StandIn) -> None:
-    query = ask("2024-06-12", "2024-06-14")
     stand_in.rows[BTC] = rest_rows(BTC, NOW - NOW % HOUR - 100 * HOUR, NOW)
     for _ in range(2):
-        assert resolver.first_open(query, BTC) == NOW - NOW % HOUR - 100 * HOUR
+        assert resolver.first_open(BTC) == NOW - NOW % HOUR - 100 * HOUR
     assert len(stand_in.requests) == 1
 
 

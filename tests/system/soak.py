@@ -57,7 +57,16 @@ FAULTS = [
     Fault(path=r"\.CHECKSUM", kind="checksum", times=2),
     Fault(path=r"\.zip", kind="corrupt", times=2),
     Fault(path=r"/v3/klines", kind="reset", times=1),
+    Fault(path=r"/v3/klines", kind="anomaly", name="no bars", times=3),
+    Fault(path=r"/v3/klines", kind="anomaly", name="missing in places", times=3),
+    Fault(path=r"\.zip", kind="anomaly", name="conflicting duplicates", times=4),
+    Fault(path=r"monthly.*\.zip", kind="anomaly", name="ends at 07:36", times=4),
+    Fault(path=r"monthly.*\.zip", kind="anomaly", name="lower volumes"),
+    Fault(path=r"daily.*\.zip", kind="status", status=404, times=4),
 ]
+
+#: How many of them at the same time. An archive and REST never have the same anomaly, which would confirm each other.
+MOST_FAULTS = 2
 
 
 class FailureLog:
@@ -104,6 +113,7 @@ class Soak:
         self.tried: Counter[str] = Counter()
         self.wrong_rows = 0
         self.lost_days = 0
+        self.wrongly_stored = 0
         self.failures: list[str] = []
 
     def fail(self, what: str) -> None:
@@ -149,7 +159,8 @@ class Soak:
             expected = expected_bars(loop.series, loop.start, loop.end)
             wrong = set(found) - set(expected)
             lost = {row[0] // DAY for row in set(expected) - set(found)}
-            self.wrong_rows += len(wrong) + len(loop.wrong) + (len(found) != len(set(found)))
+            self.wrong_rows += len(wrong) + (len(found) != len(set(found)))
+            self.wrongly_stored += len(loop.wrong)
             self.lost_days += len(lost)
             if wrong or lost or loop.wrong:
                 self.fail(f"after kills: {len(wrong)} rows, {len(lost)} days lost, day files {loop.wrong}")
@@ -177,7 +188,8 @@ class Soak:
     def check_results(self, results: list[list[Any]], cache: Path) -> None:
         """All threads must return the same rows, and all day files must be valid."""
         wrong = wrong_days(cache)
-        self.wrong_rows += len({one[1] for one in results}) - 1 + len(wrong)
+        self.wrong_rows += len({one[1] for one in results}) - 1
+        self.wrongly_stored += len(wrong)
         if len({one[1] for one in results}) != 1 or wrong:
             self.fail(f"concurrent queries returned different rows: {results}, {wrong}")
 
@@ -215,10 +227,10 @@ class Soak:
         TRIED.clear()
 
     def set_fault(self, exchange: Sandbox) -> None:
-        """Replace the fault by another one or none."""
+        """Replace the faults by others or none."""
         exchange.clear_faults()
-        if self.rng.random() < 0.5:
-            exchange.add(self.rng.choice(FAULTS))
+        for fault in self.rng.sample(FAULTS, self.rng.randint(0, MOST_FAULTS)):
+            exchange.add(fault)
             self.tried["faults"] += 1
 
     def count(self) -> str:
@@ -226,7 +238,10 @@ class Soak:
         tried = ", ".join(
             f"{name} {self.tried[name]}" for name in ("kills", "processes", "faults", "bad inputs", "queries")
         )
-        return f"{tried}, wrong rows {self.wrong_rows}, lost days {self.lost_days}"
+        return (
+            f"{tried}, wrong rows {self.wrong_rows}, lost days {self.lost_days}, "
+            f"days stored that should not be {self.wrongly_stored}"
+        )
 
 
 def show(text: str) -> None:
@@ -248,7 +263,7 @@ def main() -> int:
     soak = Soak(given.seed, given.minutes)
     soak.run()
     show(soak.count())
-    return 1 if soak.failures or soak.wrong_rows or soak.lost_days else 0
+    return 1 if soak.failures else 0
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import zipfile
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,38 +23,20 @@ import pytest
 import ckvd_sql
 from ckvd_sql.market.periods import DAY, HOUR, Month, day_of, day_start, moment_of
 from tests.support.bars import Bar, Row, bars, csv_rows, csv_text, read, series
+from tests.support.real import REAL, RECORDED, monthly_csv
 from tests.support.stand_in import ROUTES, StandIn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from duckdb import DuckDBPyConnection
-
-REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 
 pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason=f"the real Binance data is not at {REAL}")
 
 NOW = "2025-02-15T12:00:00"
 NEW_YEAR = [date(2020, 1, day) for day in (1, 2, 3)]
 NEW_YEAR_CALL = "ckvd_klines('BTCUSDT', '1m', '2020-01-01', '2020-01-04')"
-MARKETS = {route: market.value for market, route in ROUTES.items()}
-
-
-def recorded_rows() -> dict[tuple[str, str, str], list[Row]]:
-    """All recorded REST rows of each market, symbol and interval, in order; overlapping answers are merged."""
-    found: dict[tuple[str, str, str], dict[int, Row]] = {}
-    index = REAL / "rest" / "INDEX.json"
-    for entry in json.loads(index.read_text()) if index.exists() else []:
-        query = parse_qs(entry["query"])
-        if entry.get("rows"):
-            market = MARKETS[entry["route"].removesuffix("klines")]
-            rows = json.loads((REAL / "rest" / entry["file"]).read_text())
-            merged = found.setdefault((market, query["symbol"][0], query["interval"][0]), {})
-            merged.update({row[0]: row for row in rows})
-    return {key: [rows[opened] for opened in sorted(rows)] for key, rows in found.items()}
-
-
-RECORDED = recorded_rows()
 
 
 @pytest.fixture
@@ -75,10 +56,6 @@ def published_rows(day: date) -> list[list[str]]:
     path = REAL / "vision" / series("spot", "BTCUSDT", "1m").archive_path(day)
     with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
         return csv_rows(archive.read(archive.namelist()[0]))
-
-
-def monthly_csv(symbol: str, month: Month) -> bytes:
-    return (REAL / "csv" / "spot-monthly-1h" / f"{symbol}-1h-{month}.csv").read_bytes()
 
 
 def serve_recorded(binance: StandIn, key: tuple[str, str, str]) -> list[Row]:
@@ -331,7 +308,7 @@ def test_no_request_for_coin_margined_bars_spans_more_than_200_days(
 @pytest.mark.parametrize(("market", "state"), [("spot", "status"), ("um", "status"), ("cm", "contractStatus")])
 def test_symbols_equal_the_exchange_s_own_list(market: str, state: str, binance: StandIn, tmp_path: Path) -> None:
     body = (REAL / "rest" / f"{market}_exchangeInfo_00.json").read_bytes()
-    route = next(route for route, name in MARKETS.items() if name == market)
+    route = next(route for known, route in ROUTES.items() if known.value == market)
     binance.files[f"{route}exchangeInfo"] = body
     with connect(binance, tmp_path) as con:
         listed: list[Bar] = con.sql(f"SELECT symbol, base, quote, status FROM ckvd_symbols('{market}')").fetchall()

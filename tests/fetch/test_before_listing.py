@@ -11,9 +11,9 @@ from ckvd_sql import ProviderUnavailableError
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.periods import Month, days_between
 from ckvd_sql.sandbox import Fault
-from tests.support.bars import bars, series
+from tests.support.bars import series
 from tests.support.clients import client_for, copied
-from tests.support.days import day_rows, publish_days, write_days
+from tests.support.days import publish_days, write_days
 from tests.support.faults import NOWHERE, REST
 from tests.support.logs import warnings
 from tests.support.requests import asked
@@ -177,4 +177,3 @@ def test_a_month_of_which_only_the_daily_archive_of_the_first_day_is_missing_kee
     client = client_for(stand_in, tmp_path, spot_url=NOWHERE)
     with pytest.raises(ProviderUnavailableError, match="2024-03-05"):
         heights(client, "NEWUSDT", "2024-03-04", "2024-03-09")
-    assert bars(day_rows(HOURS, days[0]))

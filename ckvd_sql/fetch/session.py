@@ -192,7 +192,7 @@ class FetchSession:
 
         slots, threads = asyncio.Semaphore(self._settings.concurrency), WorkerThreads()
         async with (
-            VisionClient(self._settings, slots, threads) as self._vision,
+            VisionClient(self._settings, slots, threads, self._store.wrong_checksums) as self._vision,
             RestClient(self._settings, slots) as self._rest,
         ):
             self._failover = Failover(

@@ -159,7 +159,7 @@ class VisionClient:
             MalformedDataError: The zip or its text is not this period's bars.
         """
         if verify:  # else the user wants what has been found to be there
-            self._refuse_if_down()
+            self.require_up()
         url = self._url(series, period)
         attempts = _Attempts(self._memory.recall(series, url) if self._memory else None)
         try:
@@ -183,18 +183,19 @@ class VisionClient:
         """Whether the archive failed so often in a row that it is not asked again in this scan."""
         return self._failures >= _MOST_FAILURES
 
+    def require_up(self) -> None:
+        """Raise `ProviderUnavailableError` where the archive is down."""
+        if self.down:
+            raise ProviderUnavailableError("the archive failed too often and is not asked again")
+
     async def published_checksum(self, series: Series, period: Period) -> str | None:
         """The SHA-256 in hex that the archive publishes for a period; None where it has no file. Raises as `fetch`."""
-        self._refuse_if_down()
+        self.require_up()
         path = series.archive_path(period)
         async for attempt in retrying(self._settings.retries, _is_transient):
             with attempt:
                 stated = await self._read(f"{path}.CHECKSUM")
         return None if stated is None else _expected(stated, path.rpartition("/")[2], self._url(series, period))
-
-    def _refuse_if_down(self) -> None:
-        if self.down:
-            raise ProviderUnavailableError("the archive failed too often and is not asked again")
 
     def _url(self, series: Series, period: Period) -> str:
         return f"{self._settings.vision_url}/{series.archive_path(period)}"

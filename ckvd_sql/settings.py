@@ -125,8 +125,9 @@ class Settings:
         spot_url: The REST host of the spot market. The default is Binance's host for market data, without API keys.
         um_url: The REST host of USDT-margined futures.
         cm_url: The REST host of coin-margined futures.
-        checksum: What to do with an archive file whose published checksum is wrong and whose days REST can't serve:
-            `strict` raises `ChecksumError`, `warn` uses it and records that in the metadata of its days.
+        checksum: What to do with an archive file whose published checksum is wrong for good and whose days REST can't
+            serve: `strict` raises `ChecksumError`, `warn` uses it and records that in the metadata of its days. With
+            `warn` it is also used for a day of more bars than a REST call gives, if one call finds a sample equal.
         offline: Whether to use the cache alone, without network access.
         concurrency: The most concurrent requests of a query, 1 to 64.
         timeout: Seconds that a connection may stay silent, above 0 and at most 3600; a whole request may take ten

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckvd_sql.cache import dayfile
+from ckvd_sql.cache.checksums import WrongChecksums
 from ckvd_sql.cache.dayfile import SourcedRows
 from ckvd_sql.cache.directory import Directory
 from ckvd_sql.cache.files import changed_at, write_whole
@@ -46,10 +47,14 @@ class DayStore:
 
     Args:
         root: The cache folder; it is made when the first day is written.
+
+    Attributes:
+        wrong_checksums: The archives whose published checksum is wrong for good.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.wrong_checksums = WrongChecksums(root)
         self._snapshots: OrderedDict[Series, Snapshot] = OrderedDict()
         self._open_files = OpenFiles()
 

@@ -1,6 +1,7 @@
 """Days from the archive ("Vision"), and what happens to a day that an archive leaves in doubt.
 
-A day with gaps is compared with REST; an irregular day of a month's archive is taken from its own archive.
+A day with gaps is compared with REST; an irregular day of a month's archive is taken from its own archive. Where the
+user allows a wrong checksum, REST is asked for the day, or, where that takes many calls, for a sample of it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from ckvd_sql.errors import ChecksumError, InvalidSymbolError, ProviderError, Pr
 from ckvd_sql.fetch.gap_check import check_gaps
 from ckvd_sql.fetch.jobs import DayBars, merge_days
 from ckvd_sql.fetch.persist import Doubt
+from ckvd_sql.fetch.sample_check import SampleCheck, check_sample, exceeds_a_page
 from ckvd_sql.market.gaps import gaps_of_day
 from ckvd_sql.market.periods import Month
 from ckvd_sql.market.provenance import GapCheck, Source
@@ -50,8 +52,15 @@ class ArchiveDays:
 
     async def of_days(self, series: Series, days: list[date]) -> dict[date, DayBars]:
         """The days that have an archive of their own with bars in it."""
-        archives = await gather_or_cancel(self._archive(series, day) for day in days)
-        return await self._from_archives(series, [archive for archive in archives if archive])
+        found = await gather_or_cancel(self._archive(series, day) for day in days)
+        archives = [archive for archive in found if archive]
+        got = await self._from_archives(series, [archive for archive in archives if archive.verified])
+        unverified = await gather_or_cancel(
+            self._unverified(series, day, archive)
+            for day, archive in zip(days, found, strict=True)
+            if archive and not archive.verified
+        )
+        return merge_days([got, *unverified])
 
     async def despite_checksum(
         self, job: Job, days: list[date], error: ProviderError | InvalidSymbolError
@@ -66,24 +75,29 @@ class ArchiveDays:
             answered = not isinstance(error, ProviderUnavailableError)  # then the archive is to blame
             first = next(iter(wrong), None) or (next(filter(None, failures), None) if answered else None)
             raise (first or error) from (error if first else None)
+        archives = {day: self._context.failures.unverified(job.series, day) for day in days}
+        if None in archives.values():
+            month = await self._context.vision.fetch(job.series, job.month, verify=False)
+            archives = {day: archive or month for day, archive in archives.items()}
         got: dict[date, DayBars] = {}
-        writer = self._context.writer
-        for day in days:
-            period = day if self._context.failures.of_period(job.series, day) else job.month
-            archive = await self._context.vision.fetch(job.series, period, verify=False)
-            bars = archive.days.get(day, job.series.no_rows) if archive else job.series.no_rows
-            log.warning("%s: %s is used although the checksum of its archive is wrong", job.series, day)
-            gaps = GapCheck.UNCONFIRMED if gaps_of_day(job.series.interval, day, bars) else None
-            provenance = writer.archive_provenance(archive, gaps) if archive else writer.rest_provenance(job.series)
-            got |= await self._context.write(job.series, {day: (bars, provenance)})
+        for day, archive in archives.items():
+            if archive is None:
+                raise wrong[0] from error
+            got |= await self._write_unverified(job.series, day, archive)
         return got
 
     async def _archive(self, series: Series, period: Period) -> Archive | None:
-        """An archive; None where the next source has to be asked. A failure is not an absence, and is remembered."""
+        """An archive; None where the next source has to be asked. A failure is not an absence, and is remembered.
+
+        One whose checksum is wrong is given only of a day, and only if the user allows it.
+        """
+        vision = self._context.vision
+        allowed = self._context.settings.checksum == "warn" and not isinstance(period, Month)
         try:
-            archive = await self._context.vision.fetch(series, period)
+            vision.require_up()
+            archive = await vision.fetch(series, period, verify=not allowed)
         except ProviderError as error:
-            if not self._context.vision.down:
+            if not vision.down:
                 log.warning("%s: %s; trying another source for %s", series, error, period)
             elif not self._warned_down:
                 self._warned_down = True
@@ -112,12 +126,40 @@ class ArchiveDays:
         """A doubtful day of a month's archive from its own archive, where there is one; else as it is."""
         if isinstance(doubt.archive.period, Month) and not series.interval.multi_day:
             daily = await self._archive(series, doubt.day)
+            if daily and not daily.verified:
+                return await self._unverified(series, doubt.day, daily) or await self._instead_of_daily(series, doubt)
             if daily and doubt.day in daily.days:
                 gaps = gaps_of_day(series.interval, doubt.day, daily.days[doubt.day])
                 return await self._with_gaps(series, Doubt(doubt.day, gaps, daily))
             if self._context.failures.of_period(series, doubt.day):
                 return await self._instead_of_daily(series, doubt)
         return await self._with_gaps(series, doubt)
+
+    async def _unverified(self, series: Series, day: date, archive: Archive) -> dict[date, DayBars]:
+        """A day whose archive has a wrong checksum, which the user allows; empty where REST has to be asked first."""
+        bars, rest = archive.days.get(day, series.no_rows), self._context.rest
+        if not bars.num_rows or not exceeds_a_page(series):
+            log.warning("%s: %s; trying another source for %s", series, archive.mismatch, day)
+            self._context.failures.note_unverified(series, archive)
+            return {}
+        match await check_sample(rest, series, day, bars, archive.sha256):
+            case SampleCheck.EQUAL:
+                log.warning("%s: %s is used although its checksum is wrong; a sample equals REST", series, archive.url)
+                return await self._with_gaps(series, Doubt(day, gaps_of_day(series.interval, day, bars), archive))
+            case SampleCheck.DIFFERENT:
+                log.warning("%s: %s, and REST has other bars; the day is taken from REST", series, archive.mismatch)
+                self._context.failures.note_unverified(series, archive, keep=False)
+                return await self._rest_days.fetch(series, day, day, [day])
+            case SampleCheck.UNCHECKED:
+                return await self._write_unverified(series, day, archive)
+
+    async def _write_unverified(self, series: Series, day: date, archive: Archive) -> dict[date, DayBars]:
+        """A day of an archive whose checksum is wrong, which no other source has."""
+        bars = archive.days.get(day, series.no_rows)
+        log.warning("%s: %s is used although the checksum of its archive is wrong", series, day)
+        gaps = GapCheck.UNCONFIRMED if gaps_of_day(series.interval, day, bars) else None
+        provenance = self._context.writer.archive_provenance(archive, gaps)
+        return await self._context.write(series, {day: (bars, provenance)})
 
     async def _instead_of_daily(self, series: Series, doubt: Doubt) -> dict[date, DayBars]:
         """A doubtful day of a month's archive whose own archive fails: from REST, else as it is and not stored."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ckvd_sql.settings import Settings
     from ckvd_sql.sources.concurrency import WorkerThreads
     from ckvd_sql.sources.rest import RestClient
-    from ckvd_sql.sources.vision import VisionClient
+    from ckvd_sql.sources.vision import Archive, VisionClient
 
 
 class ArchiveFailures:
@@ -32,10 +32,22 @@ class ArchiveFailures:
 
     def __init__(self) -> None:
         self._errors: dict[tuple[Series, Period], ProviderError] = {}
+        self._unverified: dict[tuple[Series, Period], Archive] = {}
 
     def note(self, series: Series, period: Period, error: ProviderError) -> None:
         """Remember that an archive could not be read."""
         self._errors[series, period] = error
+
+    def note_unverified(self, series: Series, archive: Archive, *, keep: bool = True) -> None:
+        """Remember that an archive's checksum is wrong, and `keep` it for the case that no other source has its day."""
+        if archive.mismatch:
+            self._errors[series, archive.period] = archive.mismatch
+        if keep:
+            self._unverified[series, archive.period] = archive
+
+    def unverified(self, series: Series, period: Period) -> Archive | None:
+        """The archive whose checksum is wrong, where it was kept."""
+        return self._unverified.get((series, period))
 
     def of_period(self, series: Series, period: Period) -> ProviderError | None:
         """Why the archive of a day or of a month could not be read."""

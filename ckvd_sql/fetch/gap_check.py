@@ -13,7 +13,7 @@ from ckvd_sql.market.provenance import GapCheck
 from ckvd_sql.market.series import Market
 from ckvd_sql.sources.concurrency import gather_or_cancel
 from ckvd_sql.sources.refusals import DelistedError
-from ckvd_sql.sources.rest import PAGE
+from ckvd_sql.sources.rest import WINDOW
 
 if TYPE_CHECKING:
     from datetime import date
@@ -33,7 +33,7 @@ _MOST_GAPS = 20
 async def check_gaps(rest: RestClient, series: Series, day: date, bars: pa.RecordBatch, gaps: list[Gap]) -> GapCheck:
     """Whether REST has the bars that are missing from an archived day."""
     start, end = gaps[0].start, gaps[-1].end
-    if series.market is Market.CM or end - start <= 2 * (PAGE - 2) * (series.interval.step or 0):
+    if series.market is Market.CM or end - start <= 2 * WINDOW * (series.interval.step or 0):
         questions = [rest.klines(series, start, end)]
     else:  # the gaps of 1s bars; the first bar in a gap settles it
         longest = sorted(gaps, key=lambda gap: -gap.count)[:_MOST_GAPS]

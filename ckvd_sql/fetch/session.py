@@ -190,7 +190,7 @@ class FetchSession:
 
         slots, threads = asyncio.Semaphore(self._settings.concurrency), WorkerThreads()
         async with (
-            VisionClient(self._settings, slots, threads) as self._vision,
+            VisionClient(self._settings, slots, threads, self._store.wrong_checksums) as self._vision,
             RestClient(self._settings, slots) as self._rest,
         ):
             self._failover = Failover(self._settings, self._store, self._vision, self._rest, threads, self._now)

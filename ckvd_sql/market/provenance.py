@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Source(StrEnum):
@@ -56,3 +57,10 @@ class Provenance:
     def checksum(self) -> str:
         """The result of the checksum as stored and shown: `verified`, `unverified`, or empty for REST."""
         return "" if self.verified is None else "verified" if self.verified else "unverified"
+
+
+class WrongChecksum(NamedTuple):
+    """An archive's published SHA-256 that is not that of its zip, and that of the zip; both in hex."""
+
+    published: str
+    actual: str

@@ -44,6 +44,9 @@ _PREFIX = {Market.SPOT: "/api/v3", Market.UM: "/fapi/v1", Market.CM: "/dapi/v1"}
 #: Rows of one call: the most that all markets allow; on futures a row costs less weight than with their 1,500.
 PAGE = 1000
 
+#: Bars of the grid that are asked for in one call, so that a full page shows that there are more than the grid has.
+WINDOW = PAGE - 2
+
 #: Coin-margined klines refuse more than 200 days between the bounds; the first contracts opened on 2020-08-10.
 _CM_WINDOW = 200 * DAY
 _CM_FIRST = 18_475 * DAY  # 2020-08-01
@@ -138,7 +141,7 @@ class RestClient:
         slots = series.interval.slots(start, end)
         if not slots and series.interval.grid_known:
             return NO_BARS
-        page = PAGE - 2
+        page = WINDOW
         if series.market is Market.CM:
             page = min(page, _CM_WINDOW // (series.interval.step or 31 * DAY))
         bounds = [start, *(series.interval.open_time(slot) for slot in slots[page::page]), end]

@@ -1,7 +1,7 @@
 """The archive ("Vision"): Binance's daily and monthly zips from any fsspec URL, verified before a byte is parsed.
 
 The client lives as long as one scan, on that scan's event loop. What the archive does not have is None; what it has
-but can't deliver intact is a `ProviderError`. It knows no cache and no REST.
+but can't deliver intact is a `ProviderError`. It knows no cache, but for a `ChecksumMemory`, and no REST.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.request import getproxies
 
 import aiohttp
@@ -21,6 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 from yarl import URL
 
 from ckvd_sql.errors import ChecksumError, MalformedDataError, ProviderUnavailableError, SettingsError
+from ckvd_sql.market.provenance import WrongChecksum
 from ckvd_sql.sources.concurrency import retrying
 from ckvd_sql.sources.parse import read_archive
 
@@ -56,14 +57,52 @@ class Archive:
         days: Its bars by UTC day; days without a bar are not among them.
         sha256: The SHA-256 of the zip in hex.
         url: Its URL.
-        verified: Whether that is the published checksum; False only where the user lets a wrong one pass.
+        mismatch: That the published checksum is another one, where the user lets that pass; else None.
     """
 
     period: Period
     days: Mapping[date, pa.RecordBatch]
     sha256: str
     url: str
-    verified: bool
+    mismatch: ChecksumError | None = None
+
+    @property
+    def verified(self) -> bool:
+        """Whether its SHA-256 is the published one."""
+        return self.mismatch is None
+
+
+class ChecksumMemory(Protocol):
+    """Remembers the archives whose published checksum is wrong for good, by their URLs."""
+
+    def recall(self, series: Series, url: str) -> WrongChecksum | None:
+        """What is remembered of a series' archive."""
+
+    def remember(self, series: Series, url: str, wrong: WrongChecksum) -> None:
+        """Remember a series' archive."""
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """What the attempts at one archive have found.
+
+    Attributes:
+        known: What is remembered of it.
+        wrong: The checksums of the last attempt, where they differ.
+        data: The zip of that attempt, where it may be wanted all the same.
+        malformed: The published checksum of a verified zip that is no archive of the period, and why it is none.
+        settled: Whether another attempt can find nothing else.
+    """
+
+    known: WrongChecksum | None
+    wrong: WrongChecksum | None = None
+    data: bytes = b""
+    malformed: tuple[str, MalformedDataError] | None = None
+    settled: bool = False
+
+    def may_help(self, error: BaseException) -> bool:
+        """Whether another attempt may be better than one that ended with this error."""
+        return _is_transient(error) and not self.settled
 
 
 class VisionClient:
@@ -73,12 +112,20 @@ class VisionClient:
         settings: The archive's URL, timeouts and retries.
         slots: Bounds the concurrent requests, together with the scan's REST client.
         threads: Verify, unpack and parse.
+        memory: Where archives with a wrong checksum are remembered, if anywhere.
     """
 
-    def __init__(self, settings: Settings, slots: asyncio.Semaphore, threads: WorkerThreads) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        slots: asyncio.Semaphore,
+        threads: WorkerThreads,
+        memory: ChecksumMemory | None = None,
+    ) -> None:
         self._settings = settings
         self._slots = slots
         self._threads = threads
+        self._memory = memory
         self._stack = AsyncExitStack()
         self._failures = 0  # in a row
 
@@ -104,20 +151,30 @@ class VisionClient:
     async def fetch(self, series: Series, period: Period, *, verify: bool = True) -> Archive | None:
         """A day's or a month's archive; None where there is none. `verify` is off only where the user said so.
 
+        A checksum that is as wrong in a second download is wrong for good, and remembered.
+
         Raises:
             ProviderUnavailableError: The archive can't be reached, or failed too often before.
-            ChecksumError: The zip's SHA-256 is not the published one.
+            ChecksumError: The zip's SHA-256 is not the published one, and `verify` is on.
             MalformedDataError: The zip or its text is not this period's bars.
         """
         if verify:  # else the user wants what has been found to be there
-            self._refuse_if_down()
+            self.require_up()
+        url = self._url(series, period)
+        attempts = _Attempts(self._memory.recall(series, url) if self._memory else None)
         try:
-            async for attempt in retrying(self._settings.retries, _is_transient):
+            async for attempt in retrying(self._settings.retries, attempts.may_help):
                 with attempt:
-                    archive = await self._fetch(series, period, verify=verify)
+                    archive = await self._fetch(series, period, attempts, verify=verify)
         except ProviderUnavailableError:
             self._failures += 1
             raise
+        except ChecksumError as error:
+            if self._memory and attempts.settled and attempts.wrong and attempts.wrong != attempts.known:
+                await self._threads.run(self._memory.remember, series, url, attempts.wrong)
+            if verify:
+                raise
+            archive = await self._threads.run(_parsed, attempts.data, error.actual, series, period, url, error)
         self._failures = 0
         return archive
 
@@ -131,29 +188,49 @@ class VisionClient:
         """Whether it is a folder of this machine, which has what somebody copied into it."""
         return isinstance(self._fs, LocalFileSystem)
 
+    def require_up(self) -> None:
+        """Raise `ProviderUnavailableError` where the archive is down."""
+        if self.down:
+            raise ProviderUnavailableError("the archive failed too often and is not asked again")
+
     async def published_checksum(self, series: Series, period: Period) -> str | None:
         """The SHA-256 in hex that the archive publishes for a period; None where it has no file. Raises as `fetch`."""
-        self._refuse_if_down()
+        self.require_up()
         path = series.archive_path(period)
         async for attempt in retrying(self._settings.retries, _is_transient):
             with attempt:
                 stated = await self._read(f"{path}.CHECKSUM")
-        url = f"{self._settings.vision_url}/{path}"
-        return None if stated is None else _expected(stated, path.rpartition("/")[2], url)
+        return None if stated is None else _expected(stated, path.rpartition("/")[2], self._url(series, period))
 
-    def _refuse_if_down(self) -> None:
-        if self.down:
-            raise ProviderUnavailableError("the archive failed too often and is not asked again")
+    def _url(self, series: Series, period: Period) -> str:
+        return f"{self._settings.vision_url}/{series.archive_path(period)}"
 
-    async def _fetch(self, series: Series, period: Period, *, verify: bool) -> Archive | None:
-        path = series.archive_path(period)
-        url = f"{self._settings.vision_url}/{path}"
+    async def _fetch(self, series: Series, period: Period, attempts: _Attempts, *, verify: bool) -> Archive | None:
+        """One attempt. The checksum alone is read where that settles it."""
+        path, url = series.archive_path(period), self._url(series, period)
         stated = await self._read(f"{path}.CHECKSUM")
-        data = None if stated is None else await self._read(path)
-        if stated is None or data is None:
+        if stated is None:
             return None
-        expected = _expected(stated, path.rpartition("/")[2], url)
-        return await self._threads.run(_read_verified, data, expected, series, period, url, verify=verify)
+        published = _expected(stated, path.rpartition("/")[2], url)
+        if attempts.malformed and attempts.malformed[0] == published:
+            attempts.settled = True
+            raise attempts.malformed[1]
+        if verify and attempts.known and attempts.known.published == published:
+            attempts.settled = True
+            raise _mismatch(url, attempts.known)
+        data = await self._read(path)
+        if data is None:
+            return None
+        try:
+            return await self._threads.run(_read_verified, data, published, series, period, url)
+        except ChecksumError as error:
+            wrong = WrongChecksum(published, error.actual)
+            attempts.settled = wrong in (attempts.wrong, attempts.known)
+            attempts.wrong, attempts.data = wrong, b"" if verify else data
+            raise
+        except MalformedDataError as error:
+            attempts.malformed = published, error
+            raise
 
     async def _read(self, path: str) -> bytes | None:
         """The content of a file below the root; None where there is none."""
@@ -214,13 +291,23 @@ def _expected(stated: bytes, name: str, url: str) -> str:
     return match[1].decode().lower()
 
 
-def _read_verified(data: bytes, expected: str, series: Series, period: Period, url: str, *, verify: bool) -> Archive:
+def _mismatch(url: str, wrong: WrongChecksum) -> ChecksumError:
+    return ChecksumError(
+        f"{url} has SHA-256 {wrong.actual[:12]}…, published is {wrong.published[:12]}…",
+        url=url,
+        expected=wrong.published,
+        actual=wrong.actual,
+    )
+
+
+def _read_verified(data: bytes, published: str, series: Series, period: Period, url: str) -> Archive:
     actual = hashlib.sha256(data).hexdigest()
-    if verify and actual != expected:
-        raise ChecksumError(
-            f"{url} has SHA-256 {actual[:12]}…, published is {expected[:12]}…",
-            url=url,
-            expected=expected,
-            actual=actual,
-        )
-    return Archive(period, read_archive(data, series, period, url), actual, url, verified=actual == expected)
+    if actual != published:
+        raise _mismatch(url, WrongChecksum(published, actual))
+    return _parsed(data, actual, series, period, url)
+
+
+def _parsed(
+    data: bytes, sha256: str, series: Series, period: Period, url: str, mismatch: ChecksumError | None = None
+) -> Archive:
+    return Archive(period, read_archive(data, series, period, url), sha256, url, mismatch)

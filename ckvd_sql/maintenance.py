@@ -181,10 +181,10 @@ def _outdated(session: FetchSession, resolver: Resolver, series: Series, files: 
 
 
 def _differences(resolver: Resolver, series: Series, files: list[DayFile], archive: Archive) -> dict[date, str]:
-    """What is wrong with the days whose bars differ from those of an archive, where it has any of the day."""
+    """What is wrong with the days whose bars differ from those of an archive, where it has each bar of them once."""
     problems = {}
     for file in files:
-        published = archive.days.get(file.day)
+        published = None if file.day in archive.conflicting else archive.days.get(file.day)
         if published and (changed := _changed(_bars(resolver, series, file.day), published)):
             bars = f"{len(changed)} bars differ, the first at {changed[0]:%Y-%m-%d %H:%M}"
             from_rest = file.provenance.source is Source.REST

@@ -32,6 +32,9 @@ FORMAT = "1"
 #: The process is short of open files or memory; the day file may well be valid.
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
+#: Only days have it of which every source has different rows for one open time: the last row is stored.
+_DUPLICATES, _LAST = "ckvd.duplicates", "last"
+
 _VERIFIED = {"": None, "verified": True, "unverified": False}
 
 
@@ -65,9 +68,11 @@ class DayFile:
 
 def encode(series: Series, day: date, rows: pa.RecordBatch, provenance: Provenance) -> list[bytes]:
     """The content of a day's file, in pieces."""
+    marks = {_DUPLICATES: _LAST} if provenance.duplicates else {}
     return arrowfile.encode(
         rows,
-        {
+        marks
+        | {
             "ckvd.format": FORMAT,
             "ckvd.series": series.key,
             "ckvd.date": str(day),
@@ -124,6 +129,7 @@ def describe(path: str, series: Series, day: date, *, verify: bool = False) -> D
             parse_time(metadata["ckvd.fetched_at"], "fetched_at"),
             _VERIFIED[metadata["ckvd.checksum"]],
             GapCheck(metadata["ckvd.gaps"]) if metadata["ckvd.gaps"] else None,
+            metadata.get(_DUPLICATES) == _LAST,
         )
     except UNREADABLE as error:
         raise _unusable(path, error) from error

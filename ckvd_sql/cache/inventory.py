@@ -27,7 +27,7 @@ _STAMP = ("number", "changed", "bytes", "inode")
 INVENTORY_SCHEMA = schema_of(
     *((name, pa.int64()) for name in _STAMP),
     ("rows", pa.int64()),
-    *((name, pa.string()) for name in ("source", "url", "sha256", "checksum", "gaps")),
+    *((name, pa.string()) for name in ("source", "url", "sha256", "checksum", "gaps", "duplicates")),
     ("fetched_at", INSTANT),
 )
 
@@ -43,6 +43,7 @@ def from_files(files: Iterable[DayFile]) -> pa.Table:
             "sha256": file.provenance.sha256 or None,
             "checksum": file.provenance.checksum or None,
             "gaps": file.provenance.gaps and file.provenance.gaps.value,
+            "duplicates": "last" if file.provenance.duplicates else None,
             "fetched_at": file.provenance.fetched_at,
         }
         for file in files

@@ -9,15 +9,19 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ckvd_sql.errors import ChecksumError, InvalidSymbolError, ProviderError, ProviderUnavailableError
 from ckvd_sql.fetch.gap_check import check_gaps
 from ckvd_sql.fetch.jobs import DayBars, merge_days
 from ckvd_sql.fetch.persist import Doubt
 from ckvd_sql.fetch.sample_check import SampleCheck, check_sample, exceeds_a_page
+from ckvd_sql.market.bars import open_times
 from ckvd_sql.market.gaps import gaps_of_day
 from ckvd_sql.market.periods import Month
 from ckvd_sql.market.provenance import GapCheck, Source
 from ckvd_sql.sources.concurrency import gather_or_cancel
+from ckvd_sql.sources.refusals import DelistedError
 
 if TYPE_CHECKING:
     from datetime import date
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from ckvd_sql.fetch.context import FetchContext
     from ckvd_sql.fetch.jobs import Job
     from ckvd_sql.fetch.rest_days import RestDays
+    from ckvd_sql.market.gaps import Gap
     from ckvd_sql.market.periods import Period
     from ckvd_sql.market.series import Series
     from ckvd_sql.sources.vision import Archive
@@ -129,11 +134,43 @@ class ArchiveDays:
             if daily and not daily.verified:
                 return await self._unverified(series, doubt.day, daily) or await self._instead_of_daily(series, doubt)
             if daily and doubt.day in daily.days:
-                gaps = gaps_of_day(series.interval, doubt.day, daily.days[doubt.day])
-                return await self._with_gaps(series, Doubt(doubt.day, gaps, daily))
+                return await self._compared(series, Doubt.about(series, doubt.day, daily))
             if self._context.failures.of_period(series, doubt.day):
                 return await self._instead_of_daily(series, doubt)
-        return await self._with_gaps(series, doubt)
+        return await self._compared(series, doubt)
+
+    async def _compared(self, series: Series, doubt: Doubt) -> dict[date, DayBars]:
+        """A day of an archive that no other archive settles, after comparing it with REST."""
+        return await (self._with_conflict(series, doubt) if doubt.conflicting else self._with_gaps(series, doubt))
+
+    async def _with_conflict(self, series: Series, doubt: Doubt) -> dict[date, DayBars]:
+        """A day that has different rows for one open time in every archive: from REST, if it has every bar of it once.
+
+        Where REST has different rows too, or never will have the day, the last row of the archive is stored.
+        """
+        day, archive = doubt.day, doubt.archive
+        bars = archive.days[day]
+        conflicting: set[date] = set()
+        try:
+            answer = await self._rest_days.bars(series, day, conflicting)
+            decided = day in conflicting
+            if not decided and np.isin(open_times(bars), open_times(answer)).all():
+                return await self._context.write(series, {day: (answer, self._context.writer.rest_provenance(series))})
+        except (InvalidSymbolError, DelistedError):
+            decided = True
+        except ProviderError:
+            decided = False
+        log.warning(
+            "%s: %s has different rows for one open time in the archive, and %s; the last row is used%s",
+            series,
+            day,
+            "REST can't decide" if decided else "REST has no whole answer now",
+            "" if decided else ", and the day is not stored",
+        )
+        if not decided:
+            return {day: DayBars(day, bars, Source.VISION)}
+        provenance = self._context.writer.archive_provenance(archive, _unconfirmed(doubt.gaps), duplicates=True)
+        return await self._context.write(series, {day: (bars, provenance)})
 
     async def _unverified(self, series: Series, day: date, archive: Archive) -> dict[date, DayBars]:
         """A day whose archive has a wrong checksum, which the user allows; empty where REST has to be asked first."""
@@ -145,7 +182,7 @@ class ArchiveDays:
         match await check_sample(rest, series, day, bars, archive.sha256):
             case SampleCheck.EQUAL:
                 log.warning("%s: %s is used although its checksum is wrong; a sample equals REST", series, archive.url)
-                return await self._with_gaps(series, Doubt(day, gaps_of_day(series.interval, day, bars), archive))
+                return await self._compared(series, Doubt.about(series, day, archive))
             case SampleCheck.DIFFERENT:
                 log.warning("%s: %s, and REST has other bars; the day is taken from REST", series, archive.mismatch)
                 self._context.failures.note_unverified(series, archive, keep=False)
@@ -157,8 +194,8 @@ class ArchiveDays:
         """A day of an archive whose checksum is wrong, which no other source has."""
         bars = archive.days.get(day, series.no_rows)
         log.warning("%s: %s is used although the checksum of its archive is wrong", series, day)
-        gaps = GapCheck.UNCONFIRMED if gaps_of_day(series.interval, day, bars) else None
-        provenance = self._context.writer.archive_provenance(archive, gaps)
+        gaps, duplicates = gaps_of_day(series.interval, day, bars), day in archive.conflicting
+        provenance = self._context.writer.archive_provenance(archive, _unconfirmed(gaps), duplicates=duplicates)
         return await self._context.write(series, {day: (bars, provenance)})
 
     async def _instead_of_daily(self, series: Series, doubt: Doubt) -> dict[date, DayBars]:
@@ -190,3 +227,8 @@ class ArchiveDays:
         return await self._context.write(
             series, {day: (bars, self._context.writer.archive_provenance(archive, result))}
         )
+
+
+def _unconfirmed(gaps: list[Gap]) -> GapCheck | None:
+    """What is stored about gaps of which REST will never tell."""
+    return GapCheck.UNCONFIRMED if gaps else None

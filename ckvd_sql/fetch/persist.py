@@ -44,11 +44,24 @@ FINAL_AFTER = 30 * DAY
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A day of an archive to be compared with another source: it has gaps, or is irregular in a month's archive."""
+    """A day of an archive to be compared with another source.
+
+    It has gaps, different rows for one open time, or it is irregular in a month's archive.
+    """
 
     day: date
     gaps: list[Gap]
     archive: Archive
+
+    @classmethod
+    def about(cls, series: Series, day: date, archive: Archive) -> Doubt:
+        """A day of an archive with its gaps."""
+        return cls(day, gaps_of_day(series.interval, day, archive.days[day]), archive)
+
+    @property
+    def conflicting(self) -> bool:
+        """Whether the day has different rows for one open time."""
+        return self.day in self.archive.conflicting
 
 
 def is_trusted(series: Series, day: date, bars: pa.RecordBatch, age: int, first_open: int | None) -> bool:
@@ -91,14 +104,17 @@ class DayWriter:
         self._now = now
         self._warned = False
 
-    def archive_provenance(self, archive: Archive, gaps: GapCheck | None = None) -> Provenance:
-        """The provenance of an archive's days, with what REST said about a day's gaps."""
+    def archive_provenance(
+        self, archive: Archive, gaps: GapCheck | None = None, *, duplicates: bool = False
+    ) -> Provenance:
+        """The provenance of an archive's days, with what REST said about a day's gaps, and its conflicting rows."""
         fetched_at = self._settings.clock()
-        return Provenance(Source.VISION, archive.url, archive.sha256, fetched_at, archive.verified, gaps)
+        return Provenance(Source.VISION, archive.url, archive.sha256, fetched_at, archive.verified, gaps, duplicates)
 
-    def rest_provenance(self, series: Series) -> Provenance:
-        """The provenance of days that REST served."""
-        return Provenance(Source.REST, self._settings.rest_url(series.market), "", self._settings.clock())
+    def rest_provenance(self, series: Series, *, duplicates: bool = False) -> Provenance:
+        """The provenance of days that REST served, perhaps with conflicting rows."""
+        url, now = self._settings.rest_url(series.market), self._settings.clock()
+        return Provenance(Source.REST, url, "", now, duplicates=duplicates)
 
     def write_complete(
         self, series: Series, archives: list[Archive], agreed_now: int
@@ -116,9 +132,9 @@ class DayWriter:
             provenance = self.archive_provenance(archive)
             may_differ = isinstance(archive.period, Month) and not series.interval.multi_day
             for day, bars in archive.days.items():
-                gaps = gaps_of_day(series.interval, day, bars)
-                if gaps or (may_differ and not is_regular(series, day, bars)):
-                    doubts.append(Doubt(day, gaps, archive))
+                doubt = Doubt.about(series, day, archive)
+                if doubt.gaps or doubt.conflicting or (may_differ and not is_regular(series, day, bars)):
+                    doubts.append(doubt)
                 else:
                     full[day] = bars, provenance
         return self.write(series, full, agreed_now), doubts

@@ -49,15 +49,24 @@ class RestDays:
         A day whose bars were not `compared` with its archive is stored only if it can be trusted as it is.
         """
         start, end = day_start(first), min(day_start(last) + DAY, self._context.now)
-        by_day = split_days(self._settled(await self._context.rest.klines(series, start, end)))
+        conflicting: set[date] = set()
+        by_day = split_days(self._settled(await self._context.rest.klines(series, start, end, conflicting)))
         days = sorted((by_day.keys() - set(known)) | {day for day in wanted if first <= day <= last})
-        provenance = self._context.writer.rest_provenance(series)
+        writer, storable = self._context.writer, {}
         fetched = {day: by_day.get(day, series.no_rows) for day in days}
-        storable = {
-            day: (bars, provenance) for day, bars in fetched.items() if compared or self._is_trusted(series, day, bars)
-        }
+        for day, bars in fetched.items():
+            if day in conflicting:
+                trusted = self._is_settled_conflict(series, day)
+            else:
+                trusted = compared or self._is_trusted(series, day, bars)
+            if trusted:
+                storable[day] = bars, writer.rest_provenance(series, duplicates=day in conflicting)
         served = {day: DayBars(day, bars, Source.REST) for day, bars in fetched.items()}
         return served | await self._context.write(series, storable)
+
+    async def bars(self, series: Series, day: date, conflicting: set[date]) -> pa.RecordBatch:
+        """A day's bars, of which none is stored; `conflicting` and errors as `RestClient.klines`."""
+        return await self._context.rest.klines(series, day_start(day), day_start(day) + DAY, conflicting)
 
     def without_bars(self, series: Series, days: list[date]) -> dict[date, DayBars]:
         """Days of a symbol that the exchange no longer serves; stored as empty once no archive will be published."""
@@ -65,6 +74,18 @@ class RestDays:
         final = {day: (series.no_rows, provenance) for day in days if closed_at(day) + FINAL_AFTER <= self._context.now}
         served = {day: DayBars(day, series.no_rows, Source.REST) for day in days}
         return served | self._context.writer.write(series, final, self._context.agreed_now)
+
+    def _is_settled_conflict(self, series: Series, day: date) -> bool:
+        """Whether a day of which REST has different rows for one open time may be stored: no archive will decide."""
+        closed_for = self._context.agreed_now - series.interval.closed_at(day)
+        settled = closed_for >= FINAL_AFTER and not self._context.failures.of_day(series, day)
+        log.warning(
+            "%s: REST has different rows of %s for one open time; the last row is used%s",
+            series,
+            day,
+            "" if settled else ", and the day is not stored",
+        )
+        return settled
 
     def _is_trusted(self, series: Series, day: date, bars: pa.RecordBatch) -> bool:
         """Whether a day that was fetched from REST alone may be stored. One that is short is warned of once."""

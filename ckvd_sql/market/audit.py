@@ -58,6 +58,7 @@ class Check(StrEnum):
     SOURCE = "source"
     CHECKSUM = "checksum"
     GAP_CHECK = "gap_check"
+    DUPLICATES = "duplicates"
     GAP = "gap"
     OFF_GRID = "off_grid"
     CLOSE_TIME = "close_time"
@@ -105,6 +106,7 @@ class AuditedDay:
         source: Where they came from.
         checksum: `verified`, `unverified` or empty, as in `Provenance.checksum`.
         gaps: What REST said about its gaps.
+        duplicates: Whether every source has different rows for one open time, as in `Provenance.duplicates`.
     """
 
     series: Series
@@ -113,6 +115,7 @@ class AuditedDay:
     source: Source
     checksum: str = ""
     gaps: GapCheck | None = None
+    duplicates: bool = False
 
 
 def check_day(audited: AuditedDay, now: int, first_open: int | None = None, last: date | None = None) -> list[Finding]:
@@ -194,6 +197,9 @@ def _provenance(audited: AuditedDay, now: int) -> Iterator[Finding]:
     if audited.gaps is GapCheck.UNCONFIRMED:
         found = "bars are missing from the archive, and REST no longer serves the symbol"
         yield Finding(day, Check.GAP_CHECK, Severity.WARNING, found, "gaps that REST has confirmed")
+    if audited.duplicates:
+        found = "every source has different rows for one open time, and the last one is stored"
+        yield Finding(day, Check.DUPLICATES, Severity.WARNING, found, "one row for each open time")
     by_rest = audited.source is Source.REST and audited.bars.num_rows > 0  # a day without a bar has no archive
     if by_rest and _archive_out(audited.series.interval, day, now):
         found = "the day came from REST, and archives of its age are published"

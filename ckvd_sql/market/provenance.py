@@ -44,6 +44,7 @@ class Provenance:
         fetched_at: When, in microseconds since the epoch.
         verified: Whether the archive's checksum matched; False only where the user let a wrong one pass, None for REST.
         gaps: What REST said about bars that are missing from an archived day; None where none are, and for REST.
+        duplicates: Whether every source has different rows for one open time, of which the last one is stored.
     """
 
     source: Source
@@ -52,6 +53,7 @@ class Provenance:
     fetched_at: int
     verified: bool | None = None
     gaps: GapCheck | None = None
+    duplicates: bool = False
 
     @property
     def checksum(self) -> str:

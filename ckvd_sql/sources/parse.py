@@ -21,7 +21,7 @@ from pyarrow import csv
 
 from ckvd_sql.errors import MalformedDataError
 from ckvd_sql.market.bars import BAR_SCHEMA, INSTANT, NO_BARS, open_times, split_days
-from ckvd_sql.market.periods import DAY, Month, day_start
+from ckvd_sql.market.periods import DAY, Month, day_of, day_start
 
 if TYPE_CHECKING:
     from ckvd_sql.market.periods import Period
@@ -44,14 +44,24 @@ _MAX_ROW_BYTES = 400
 _BLOCK = 1 << 19
 
 
-def read_archive(data: bytes, series: Series, period: Period, url: str) -> dict[date, pa.RecordBatch]:
+def read_archive(
+    data: bytes, series: Series, period: Period, url: str, conflicting: set[date] | None = None
+) -> dict[date, pa.RecordBatch]:
     """The bars of a daily or monthly zip, by UTC day. Days without a bar are not among them.
 
+    Args:
+        data: The zip.
+        series: The series.
+        period: The day or month.
+        url: Where it came from, for errors.
+        conflicting: Takes the days that have different rows for one open time, of which the last row is then used.
+
     Raises:
-        MalformedDataError: The zip is torn, holds another file, or its text is not bars of this period.
+        MalformedDataError: The zip is torn, holds another file, or its text is not bars of this period. Or it has
+            different rows for one open time, and `conflicting` is None.
     """
     text = _unzip(data, f"{series.archive_stem(period)}.csv", _row_limit(series, period) * _MAX_ROW_BYTES, url)
-    days = split_days(_validate(_read_csv(text, url), url))
+    days = split_days(_validate(_read_csv(text, url), url, conflicting))
     first, last = (period.first, period.last) if isinstance(period, Month) else (period, period)
     out_of_period = [day for day in days if not first <= day <= last]
     if out_of_period and not series.interval.multi_day:
@@ -60,14 +70,17 @@ def read_archive(data: bytes, series: Series, period: Period, url: str) -> dict[
     return {day: bars for day, bars in days.items() if first <= day <= last}
 
 
-def read_rest(body: bytes, url: str, start: int, end: int, limit: int) -> tuple[pa.RecordBatch, bool]:
+def read_rest(
+    body: bytes, url: str, start: int, end: int, limit: int, conflicting: set[date] | None = None
+) -> tuple[pa.RecordBatch, bool]:
     """The bars of a REST answer, sorted, and whether there are as many rows as `limit`, so that some may be cut off.
 
     Raises:
-        MalformedDataError: It is not rows of bars, or a row opens outside `[start, end)`.
+        MalformedDataError: It is not rows of bars, or a row opens outside `[start, end)`. Or it has different rows for
+            one open time, and `conflicting` is None; else that takes their days, and the last row is used.
     """
     rows = _rows(body, url)
-    bars = _bars_of_rows(rows, url)
+    bars = _bars_of_rows(rows, url, conflicting)
     if bars.num_rows and not (start <= open_times(bars)[0] and open_times(bars)[-1] < end):
         raise MalformedDataError(f"{url} answered with klines that were not asked for", url=url)
     return bars, len(rows) >= limit
@@ -83,7 +96,7 @@ def _rows(body: bytes, url: str) -> list[Any]:
     return rows
 
 
-def _bars_of_rows(rows: list[Any], url: str) -> pa.RecordBatch:
+def _bars_of_rows(rows: list[Any], url: str, conflicting: set[date] | None) -> pa.RecordBatch:
     if not rows:
         return NO_BARS
     try:
@@ -95,7 +108,7 @@ def _bars_of_rows(rows: list[Any], url: str) -> pa.RecordBatch:
         }
     except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
         raise MalformedDataError(f"{url} did not answer with rows of klines: {error}", url=url) from error
-    return _validate(raw, url)
+    return _validate(raw, url, conflicting)
 
 
 def _row_limit(series: Series, period: Period) -> int:
@@ -164,7 +177,7 @@ def _typed_column(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array[Any]:
     return pa.array(values, pa.string()).cast(kind)
 
 
-def _validate(raw: dict[str, pa.Array[Any]], url: str) -> pa.RecordBatch:
+def _validate(raw: dict[str, pa.Array[Any]], url: str, conflicting: set[date] | None) -> pa.RecordBatch:
     """Raw columns as bars: times in microseconds, sorted, each open time once, every number finite."""
     opened = _microseconds(raw["open_time"], 0)
     ended = _microseconds(raw["close_time"], 999)
@@ -180,7 +193,7 @@ def _validate(raw: dict[str, pa.Array[Any]], url: str) -> pa.RecordBatch:
     arrays = [columns[name] for name in BAR_SCHEMA.names]
     bars = pa.RecordBatch.from_arrays(arrays, schema=BAR_SCHEMA)
     steps = np.diff(opened)
-    return bars if (steps > 0).all() else _without_duplicates(bars, url)
+    return bars if (steps > 0).all() else _without_duplicates(bars, url, conflicting)
 
 
 def _microseconds(column: pa.Array[Any], tail: int) -> npt.NDArray[np.int64]:
@@ -194,14 +207,21 @@ def _instants(times: npt.NDArray[np.int64]) -> pa.Array[Any]:
     return pa.Array.from_buffers(INSTANT, len(times), [None, pa.py_buffer(times.data)])
 
 
-def _without_duplicates(bars: pa.RecordBatch, url: str) -> pa.RecordBatch:
-    """Bars sorted by open time without exact duplicates; different rows with one open time are refused."""
-    bars = bars.take(pc.sort_indices(bars.column("open_time")))
-    again = np.flatnonzero(np.diff(open_times(bars)) == 0)
+def _without_duplicates(bars: pa.RecordBatch, url: str, conflicting: set[date] | None) -> pa.RecordBatch:
+    """Bars sorted by open time, each once: of several rows with one open time the last, which others must equal.
+
+    Unless `conflicting` takes their days, different rows with one open time are refused.
+    """
+    bars = bars.take(pc.sort_indices(bars.column("open_time")))  # a stable sort
+    times = open_times(bars)
+    again = np.flatnonzero(np.diff(times) == 0)
     if len(again) == 0:
         return bars
     if not bars.take(again).equals(bars.take(again + 1)):
-        raise MalformedDataError(f"{url} has different rows for one open time", url=url)
+        if conflicting is None:
+            raise MalformedDataError(f"{url} has different rows for one open time", url=url)
+        different = [at for at in again.tolist() if not bars.slice(at, 1).equals(bars.slice(at + 1, 1))]
+        conflicting.update(day_of(int(times[at])) for at in different)
     keep = np.ones(bars.num_rows, dtype=bool)
-    keep[again + 1] = False
+    keep[again] = False
     return bars.filter(pa.array(keep))

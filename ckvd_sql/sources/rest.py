@@ -31,6 +31,7 @@ from ckvd_sql.sources.refusals import Refusal, rate_limit_error
 from ckvd_sql.sources.weight import EXCHANGE_INFO_WEIGHT, WeightBudget, klines_weight
 
 if TYPE_CHECKING:
+    from datetime import date
     from types import TracebackType
 
     import httpx
@@ -125,8 +126,13 @@ class RestClient:
             )
         return now
 
-    async def klines(self, series: Series, start: int, end: int) -> pa.RecordBatch:
+    async def klines(
+        self, series: Series, start: int, end: int, conflicting: set[date] | None = None
+    ) -> pa.RecordBatch:
         """The bars that open in `[start, end)`, including the one still forming; instants in microseconds.
+
+        Days that have different rows for one open time are added to `conflicting`, and the last row is used; where that
+        is None they are malformed.
 
         The range is requested in windows of fewer bars than a page holds, so that neither the silent limit of spot
         nor the newest-first order of coin-margined futures can cut rows off.
@@ -145,7 +151,7 @@ class RestClient:
         if series.market is Market.CM:
             page = min(page, _CM_WINDOW // (series.interval.step or 31 * DAY))
         bounds = [start, *(series.interval.open_time(slot) for slot in slots[page::page]), end]
-        pages = await gather_or_cancel(self._page(series, first, last) for first, last in pairwise(bounds))
+        pages = await gather_or_cancel(self._page(series, first, last, conflicting) for first, last in pairwise(bounds))
         return _joined(pages)
 
     async def first_open(self, series: Series) -> int | None:
@@ -189,10 +195,10 @@ class RestClient:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise MalformedDataError(f"{url} did not answer with a list of symbols: {error!r}", url=url) from error
 
-    async def _page(self, series: Series, start: int, end: int) -> pa.RecordBatch:
+    async def _page(self, series: Series, start: int, end: int, conflicting: set[date] | None = None) -> pa.RecordBatch:
         slots = series.interval.slots(start, end)
         limit = min(PAGE, len(slots) + 2)
-        bars, full = await self._klines(series, start, end, limit=limit)
+        bars, full = await self._klines(series, start, end, limit=limit, conflicting=conflicting)
         if not full:
             return bars
         if len(slots) < 2:  # noqa: PLR2004
@@ -201,7 +207,9 @@ class RestClient:
         middle = series.interval.open_time(slots[len(slots) // 2])  # a full page may have been cut
         return _joined([await self._page(series, start, middle), await self._page(series, middle, end)])
 
-    async def _klines(self, series: Series, start: int, end: int, limit: int) -> tuple[pa.RecordBatch, bool]:
+    async def _klines(
+        self, series: Series, start: int, end: int, limit: int, conflicting: set[date] | None = None
+    ) -> tuple[pa.RecordBatch, bool]:
         """The bars of one call, and whether it returned as many rows as its limit, so that some may be cut off."""
         url = f"{self._settings.rest_url(series.market)}{_PREFIX[series.market]}/klines"
         parameters = {
@@ -214,7 +222,7 @@ class RestClient:
         async for attempt in retrying(self._settings.retries, _is_transient):
             with attempt:
                 body = await self._get(series.market, url, parameters, klines_weight(series.market, limit), series)
-                return read_rest(body, f"{url}?{urlencode(parameters)}", start, end, limit)
+                return read_rest(body, f"{url}?{urlencode(parameters)}", start, end, limit, conflicting)
         raise AssertionError("unreachable: an attempt returns or raises")
 
     async def _get(

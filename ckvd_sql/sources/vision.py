@@ -58,6 +58,7 @@ class Archive:
         sha256: The SHA-256 of the zip in hex.
         url: Its URL.
         mismatch: That the published checksum is another one, where the user lets that pass; else None.
+        conflicting: The days with different rows for one open time, of which the last one is among the bars.
     """
 
     period: Period
@@ -65,6 +66,7 @@ class Archive:
     sha256: str
     url: str
     mismatch: ChecksumError | None = None
+    conflicting: frozenset[date] = frozenset()
 
     @property
     def verified(self) -> bool:
@@ -310,4 +312,6 @@ def _read_verified(data: bytes, published: str, series: Series, period: Period, 
 def _parsed(
     data: bytes, sha256: str, series: Series, period: Period, url: str, mismatch: ChecksumError | None = None
 ) -> Archive:
-    return Archive(period, read_archive(data, series, period, url), sha256, url, mismatch)
+    conflicting: set[date] = set()
+    days = read_archive(data, series, period, url, conflicting)
+    return Archive(period, days, sha256, url, mismatch, frozenset(conflicting))

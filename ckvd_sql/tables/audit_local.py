@@ -28,13 +28,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StoredDay:
-    """What is recorded about a stored day: its source, the URL and SHA-256 of its archive, and the two checks."""
+    """What is recorded about a stored day: its source, the URL and SHA-256 of its archive, and the checks."""
 
     source: Source
     url: str
     sha256: str
     checksum: str
     gaps: GapCheck | None
+    duplicates: bool
+
+    def with_bars(self, series: Series, day: date, bars: pa.RecordBatch) -> AuditedDay:
+        """The day with its bars."""
+        return AuditedDay(series, day, bars, self.source, self.checksum, self.gaps, self.duplicates)
 
     def period(self, series: Series, day: date) -> Period:
         """The period of the archive that the day came from."""
@@ -98,7 +103,7 @@ def _read(audit: SeriesAudit, store: DayStore, days: list[date]) -> Iterator[tup
                 found = " ".join(str(error).split())
                 audit.findings.append(Finding(day, Check.UNREADABLE, Severity.ERROR, found, "an intact day file"))
             else:
-                yield AuditedDay(series, day, bars, stored.source, stored.checksum, stored.gaps), stored
+                yield stored.with_bars(series, day, bars), stored
 
 
 def _described(inventory: pa.Table) -> dict[int, StoredDay]:
@@ -110,6 +115,7 @@ def _described(inventory: pa.Table) -> dict[int, StoredDay]:
             row["sha256"] or "",
             row["checksum"] or "",
             GapCheck(row["gaps"]) if row["gaps"] else None,
+            row["duplicates"] is not None,
         )
         for row in inventory.to_pylist()
     }
@@ -157,4 +163,4 @@ def read_bars(store: DayStore, series: Series, day: date, stored: StoredDay) -> 
         rows = store.snapshot(series).read(day).rows
     except (FileNotFoundError, CacheError):
         return None
-    return AuditedDay(series, day, rows, stored.source, stored.checksum, stored.gaps)
+    return stored.with_bars(series, day, rows)

@@ -46,6 +46,7 @@ CACHE_DAYS_SCHEMA = schema_of(
     ("sha256", pa.string()),
     ("checksum", pa.string()),
     ("gaps", pa.string()),
+    ("duplicates", pa.string()),
     ("fetched_at", INSTANT),
     ("path", pa.string()),
 )

@@ -50,6 +50,7 @@ def test_a_row_has_the_stamp_and_the_metadata_of_its_file() -> None:
         "sha256": "ab" * 32,
         "checksum": "verified",
         "gaps": "confirmed",
+        "duplicates": None,
         "fetched_at": moment_of(FETCHED_AT),
     }
     assert (second["source"], second["sha256"], second["checksum"], second["gaps"]) == ("rest", None, None, None)

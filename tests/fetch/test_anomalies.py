@@ -85,7 +85,7 @@ def test_anomalous_bars_are_the_same_rows_from_the_archive_and_from_rest(
         assert cached_days(con, "source") == [("rest",)]
 
 
-@pytest.mark.parametrize("name", ["conflicting duplicates", "field missing", "no number", "not finite", "no time"])
+@pytest.mark.parametrize("name", ["field missing", "no number", "not finite", "no time"])
 def test_a_day_that_is_malformed_in_both_sources_is_an_error_and_is_not_cached(
     exchange: Sandbox, tmp_path: Path, name: str
 ) -> None:

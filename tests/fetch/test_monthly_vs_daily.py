@@ -53,6 +53,7 @@ def test_regular_days_send_no_request_for_daily_archives(exchange: Sandbox, tmp_
 def test_the_order_of_queries_never_changes_an_answer(market: Sandbox, ranges: list[tuple[str, str]]) -> None:
     market.clear_faults()
     market.add(DISAGREES)
+    market.add(Fault(r"/monthly/.*2023-02\.zip", "anomaly", name="conflicting duplicates"))
     with tempfile.TemporaryDirectory() as folder, connect(market, Path(folder)) as con:
         for one, other in ranges:
             start, end = min(one, other), max(one, other)

@@ -26,6 +26,8 @@ from ckvd_sql.sources.refusals import DelistedError
 if TYPE_CHECKING:
     from datetime import date
 
+    import pyarrow as pa
+
     from ckvd_sql.fetch.context import FetchContext
     from ckvd_sql.fetch.jobs import Job
     from ckvd_sql.fetch.rest_days import RestDays
@@ -154,7 +156,7 @@ class ArchiveDays:
         try:
             answer = await self._rest_days.bars(series, day, conflicting)
             decided = day in conflicting
-            if not decided and np.isin(open_times(bars), open_times(answer)).all():
+            if not decided and _has_all(answer, bars):
                 return await self._context.write(series, {day: (answer, self._context.writer.rest_provenance(series))})
         except (InvalidSymbolError, DelistedError):
             decided = True
@@ -200,13 +202,16 @@ class ArchiveDays:
 
     async def _instead_of_daily(self, series: Series, doubt: Doubt) -> dict[date, DayBars]:
         """A doubtful day of a month's archive whose own archive fails: from REST, else as it is and not stored."""
+        day, bars = doubt.day, doubt.archive.days[doubt.day]
         try:
-            return await self._rest_days.fetch(series, doubt.day, doubt.day, [doubt.day])
+            got = await self._rest_days.fetch(series, day, day, [day])
+            if _has_all(got[day].bars, bars):
+                return got
+            reason = "REST has no whole answer now"
         except (ProviderError, InvalidSymbolError) as error:
-            log.warning(
-                "%s: %s can't be compared with its daily archive, so it is not stored: %s", series, doubt.day, error
-            )
-            return {doubt.day: DayBars(doubt.day, doubt.archive.days[doubt.day], Source.VISION)}
+            reason = str(error)
+        log.warning("%s: %s can't be compared with its daily archive, so it is not stored: %s", series, day, reason)
+        return {day: DayBars(day, bars, Source.VISION)}
 
     async def _with_gaps(self, series: Series, doubt: Doubt) -> dict[date, DayBars]:
         """A day of an archive, after comparing its gaps with REST."""
@@ -217,16 +222,26 @@ class ArchiveDays:
         result = await check_gaps(self._context.rest, series, day, bars, gaps)
         if result is GapCheck.TORN:
             log.warning(
-                "%s: bars of %s that the exchange has are missing from the archive; the day is taken from REST",
+                "%s: bars of %s that the exchange has are missing from the archive; the day is taken from REST if that "
+                "has all others",
                 series,
                 day,
             )
-            return await self._rest_days.fetch(series, day, day, [day], compared=True)
+            conflicting: set[date] = set()
+            answer = await self._rest_days.bars(series, day, conflicting)
+            if day in conflicting or not _has_all(answer, bars):  # REST leaves bars out now
+                return {day: DayBars(day, bars, Source.VISION)}
+            return await self._context.write(series, {day: (answer, self._context.writer.rest_provenance(series))})
         if result is GapCheck.UNCHECKED:
             return {day: DayBars(day, bars, Source.VISION)}
         return await self._context.write(
             series, {day: (bars, self._context.writer.archive_provenance(archive, result))}
         )
+
+
+def _has_all(bars: pa.RecordBatch, others: pa.RecordBatch) -> bool:
+    """Whether some bars have every open time of others."""
+    return bool(np.isin(open_times(others), open_times(bars)).all())
 
 
 def _unconfirmed(gaps: list[Gap]) -> GapCheck | None:

@@ -42,11 +42,10 @@ class RestDays:
         wanted: list[date],
         *,
         known: Collection[date] = (),
-        compared: bool = False,
     ) -> dict[date, DayBars]:
         """The wanted days from `first` to `last`, both included, and others with bars that are not known already.
 
-        A day whose bars were not `compared` with its archive is stored only if it can be trusted as it is.
+        A day is stored only if it can be trusted as it is.
         """
         start, end = day_start(first), min(day_start(last) + DAY, self._context.now)
         conflicting: set[date] = set()
@@ -58,7 +57,7 @@ class RestDays:
             if day in conflicting:
                 trusted = self._is_settled_conflict(series, day)
             else:
-                trusted = compared or self._is_trusted(series, day, bars)
+                trusted = self._is_trusted(series, day, bars)
             if trusted:
                 storable[day] = bars, writer.rest_provenance(series, duplicates=day in conflicting)
         served = {day: DayBars(day, bars, Source.REST) for day, bars in fetched.items()}

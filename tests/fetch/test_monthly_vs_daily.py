@@ -80,6 +80,16 @@ def test_a_day_that_only_a_monthly_archive_has_is_served_from_it(exchange: Sandb
         assert read(con, CALL) == true_bars("BTCUSDT", "1h", *MONTH)
 
 
+def test_while_the_daily_archive_fails_and_rest_has_no_bars_the_monthly_one_is_used_and_not_stored(
+    exchange: Sandbox, tmp_path: Path
+) -> None:
+    exchange.add(Fault(r"/daily/", "status", status=503))
+    exchange.add(Fault(REST, "anomaly", name="no bars"))
+    with connect(exchange, tmp_path) as con:
+        assert read(con, CALL) == true_bars("BTCUSDT", "1h", *MONTH)
+        assert con.sql("SELECT count(*) FROM ckvd_cache_days WHERE date = '2023-03-24'").fetchall() == [(0,)]
+
+
 def test_while_the_daily_archive_fails_an_irregular_day_comes_from_rest(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.add(DISAGREES)
     exchange.add(Fault(r"/daily/", "status", status=503))

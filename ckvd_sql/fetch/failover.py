@@ -9,16 +9,16 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from ckvd_sql.errors import CacheError, InvalidSymbolError, ProviderUnavailableError
+from ckvd_sql.errors import CacheError, InvalidSymbolError, ProviderError, ProviderUnavailableError
 from ckvd_sql.fetch.archive_days import ArchiveDays
 from ckvd_sql.fetch.archive_search import ArchiveSearch
 from ckvd_sql.fetch.context import FetchContext
 from ckvd_sql.fetch.jobs import DayBars, job_start, merge_days
 from ckvd_sql.fetch.listings import Listings
-from ckvd_sql.fetch.persist import DayWriter
+from ckvd_sql.fetch.persist import DayWriter, is_whole
 from ckvd_sql.fetch.rest_days import RestDays
 from ckvd_sql.market.bars import open_times
-from ckvd_sql.market.periods import consecutive, day_start
+from ckvd_sql.market.periods import SECOND, consecutive, day_start
 from ckvd_sql.market.provenance import Source
 from ckvd_sql.sources.concurrency import gather_or_cancel
 from ckvd_sql.sources.refusals import DelistedError
@@ -87,7 +87,7 @@ class Failover:
                 missing = [day for day in job.archived if day not in got]
                 got |= await self._archive_days.of_days(job.series, missing)
             got |= await self._unlisted(job, got)
-            got |= await self._from_rest(job, [day for day in job.days if day not in got])
+            got |= await self._from_last_sources(job, [day for day in job.days if day not in got])
             return got
 
     async def first_open(self, series: Series) -> int | None:
@@ -132,6 +132,28 @@ class Failover:
         return {day: DayBars(day, job.series.no_rows, Source.VISION) for day in days}
 
     # The last source.
+
+    async def _from_last_sources(self, job: Job, days: list[date]) -> dict[date, DayBars]:
+        """Days from REST; what it does not have whole from the month's archive, where that was not asked before."""
+        try:
+            got = await self._from_rest(job, days)
+        except ProviderError:
+            month = await self._from_month_alone(job, days)
+            if not month:
+                raise
+            return month | await self._from_rest(job, [day for day in days if day not in month])
+        first_open = self._context.listings.known_first_open(job.series)
+        short = [day for day, found in got.items() if not is_whole(job.series, day, found.bars, first_open)]
+        return got | await self._from_month_alone(job, [day for day in short if day in job.archived])
+
+    async def _from_month_alone(self, job: Job, days: list[date]) -> dict[date, DayBars]:
+        """Days without an archive of their own, from that of their month; that of 1s bars is too large."""
+        interval, month_end = job.series.interval, day_start(job.month.next.first)
+        days = [day for day in days if not self._context.failures.of_day(job.series, day)]
+        if not days or job.monthly or interval.multi_day or interval.step == SECOND or month_end > self._context.now:
+            return {}
+        found = await self._archive_days.of_month(job.series, job.month)
+        return {day: found[day] for day in days if day in found}
 
     async def _from_rest(self, job: Job, days: list[date]) -> dict[date, DayBars]:
         """Days from the exchange, the last source: a closed day of which it has no bar is an empty one."""

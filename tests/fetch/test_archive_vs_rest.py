@@ -211,3 +211,15 @@ def test_a_short_answer_of_rest_does_not_replace_a_day_whose_archive_is_short(
         assert cached_days(con) == []
         exchange.clear_faults()
         assert read(con, call) == whole
+
+
+def test_an_answer_of_rest_without_bars_confirms_no_gap(exchange: Sandbox, tmp_path: Path) -> None:
+    exchange.add(Fault(r"\.zip", "anomaly", name="ends at 07:36"))
+    exchange.add(Fault(r"/v\d/klines", "anomaly", name="no bars"))
+    call = "ckvd_klines('BTCUSDT', '1h', '2024-05-01', '2024-05-02')"
+    whole = true_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
+    with connect(exchange, tmp_path) as con:
+        assert read(con, call) == whole[:8]
+        assert cached_days(con) == []
+        exchange.clear_faults()
+        assert read(con, call) == whole

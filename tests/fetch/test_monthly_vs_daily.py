@@ -80,6 +80,32 @@ def test_a_day_that_only_a_monthly_archive_has_is_served_from_it(exchange: Sandb
         assert read(con, CALL) == true_bars("BTCUSDT", "1h", *MONTH)
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(REST, "status", status=451),
+        Fault(REST, "status", status=400, body='{"code":-1121,"msg":"Invalid symbol."}'),
+        Fault(REST, "status", status=400, body='{"code":-1122,"msg":"Invalid symbol status."}'),
+        Fault(REST, "anomaly", name="no bars"),
+    ],
+    ids=["451", "-1121", "-1122", "no bars"],
+)
+@pytest.mark.parametrize("calls", [("day", "month"), ("month", "day")], ids=" then ".join)
+def test_a_day_that_only_a_monthly_archive_has_is_served_from_it_whatever_was_asked_first(
+    exchange: Sandbox, tmp_path: Path, fault: Fault, calls: tuple[str, str]
+) -> None:
+    exchange.add(Fault(r"/daily/", "status", status=404))
+    exchange.add(fault)
+    spans = {"day": ("2024-03-05", "2024-03-06"), "month": ("2024-03-01", "2024-04-01")}
+    with connect(exchange, tmp_path) as con:
+        for name in calls:
+            start, end = spans[name]
+            assert read(con, f"ckvd_klines('BTCUSDT', '1h', '{start}', '{end}')") == true_bars(
+                "BTCUSDT", "1h", start, end
+            )
+        assert set(cached_days(con, "source")) == {("vision",)}
+
+
 def test_while_the_daily_archive_fails_and_rest_has_no_bars_the_monthly_one_is_used_and_not_stored(
     exchange: Sandbox, tmp_path: Path
 ) -> None:

@@ -75,7 +75,7 @@ def test_gaps_of_a_symbol_that_only_the_archive_has_are_found_without_a_cache(
     import ckvd_sql  # noqa: PLC0415
 
     exchange.add(UNKNOWN)
-    exchange.add(Fault(path="BTCUSDT-1h-2024-04-01", kind="status", status=404))
+    exchange.add(Fault(path="BTCUSDT-1h-2024-04(-01)?[.]zip", kind="status", status=404))
     blocked = tmp_path / "file"
     blocked.write_text("")
     with ckvd_sql.connect(**settings | {"cache_dir": blocked / "cache"}) as con:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 #: Starts a query, prints how it ended and which threads are left, and stays alive until it reads a line, so that
 #: a lock that it still holds would block others.
 INTERRUPTED = """
-import gc, json, sys, threading, time
+import gc, json, signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 given = json.loads(sys.argv[1])
 import ckvd_sql
 settings = dict(given["settings"], cache_dir=given["cache"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import shutil
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from tests.support import connections
 from tests.support.bars import bars, csv_text, read, series
 from tests.support.cached import day_files
 from tests.support.connections import raises_in_sql, sources
+from tests.support.damage import replace
 from tests.support.stand_in import StandIn
 from tests.support.truth import at, true_bars, true_rows
 
@@ -48,7 +48,7 @@ def test_a_zip_or_a_day_file_of_another_symbol_is_refused(stand_in: StandIn, tmp
         assert read(con, calls["BTCUSDT"]) == true_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
         assert read(con, calls["ETHUSDT"]) == true_bars("ETHUSDT", "1h", "2024-05-01", "2024-05-02")
         assert (sources(con, calls["BTCUSDT"]), sources(con, calls["ETHUSDT"])) == ({"vision"}, {"rest"})
-        shutil.copy(tmp_path / bitcoin.key / f"{day}.arrow", tmp_path / ether.key / f"{day}.arrow")
+        replace(tmp_path / ether.key / f"{day}.arrow", (tmp_path / bitcoin.key / f"{day}.arrow").read_bytes())
         assert read(con, calls["ETHUSDT"]) == true_bars("ETHUSDT", "1h", "2024-05-01", "2024-05-02")
         assert con.sql("SELECT symbol, source FROM ckvd_cache_days ORDER BY symbol").fetchall() == [
             ("BTCUSDT", "vision"),
@@ -120,7 +120,7 @@ def test_a_damaged_day_file_is_set_aside_with_a_warning_and_fetched_again(
             "all zero": bytes(len(whole)),
         }
         for damage, content in damages.items():
-            path.write_bytes(content)
+            replace(path, content)
             caplog.clear()
             with caplog.at_level(logging.WARNING, "ckvd_sql"):
                 assert read(con, call) == expected, damage

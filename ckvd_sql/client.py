@@ -15,7 +15,6 @@ from ckvd_sql.market.query import parse_query
 from ckvd_sql.scan.emptiness import stream_for_user
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
-from ckvd_sql.tables.audit import AUDIT_SCHEMA, audit_rows
 from ckvd_sql.tables.klines import constant_string_view, klines_table
 from ckvd_sql.tables.reports import PLAN_SCHEMA, plan_rows
 
@@ -166,6 +165,8 @@ class CryptoKlineVisionData:
         Without `remote` there are no network requests. With it, the days are also compared with the archives and REST;
         one log line says before how many requests that is at most.
         """
+        from ckvd_sql.tables.audit import AUDIT_SCHEMA, audit_rows  # noqa: PLC0415 (most clients audit nothing)
+
         query = self._query(symbol, interval, start_time, end_time, market, include_open=False)
         return pa.Table.from_pylist(list(audit_rows(self._resolver, query, remote=remote)), schema=AUDIT_SCHEMA)
 

@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ckvd_sql")
 
-#: Archives are downloaded and compared by so many, which bounds the memory.
-_AT_ONCE = 8
-
 #: How many periods a warning names.
 _MOST_NAMED = 3
 
@@ -141,9 +138,9 @@ def _changed(before: pa.RecordBatch, after: pa.RecordBatch) -> tuple[datetime, .
 
 def _period(file: DayFile) -> Period:
     """The period of the archive that a day came from, or, for a day from REST, of the one that would have it."""
-    month = Month.of(file.day)
-    from_rest = file.provenance.source is Source.REST and file.series.interval.multi_day
-    return month if from_rest or file.provenance.url.endswith(file.series.archive_path(month)) else file.day
+    if file.provenance.source is Source.REST and file.series.interval.multi_day:
+        return Month.of(file.day)
+    return file.series.period_of_archive(file.provenance.url, file.day)
 
 
 def _outdated(session: FetchSession, resolver: Resolver, series: Series, files: list[DayFile]) -> dict[date, str]:
@@ -164,15 +161,13 @@ def _outdated(session: FetchSession, resolver: Resolver, series: Series, files: 
             changed[period] = others
     problems: dict[date, str] = {}
     unreadable: list[str] = []
-    periods = list(changed)
-    for first in range(0, len(periods), _AT_ONCE):
-        for period, archive in session.archives(series, periods[first : first + _AT_ONCE]).items():
-            if isinstance(archive, ProviderUnavailableError):
-                raise archive
-            if isinstance(archive, ProviderError) or (archive and not archive.verified):
-                unreadable.append(str(period))
-            elif archive:
-                problems |= _differences(resolver, series, changed[period], archive)
+    for period, archive in session.archives(series, list(changed)):
+        if isinstance(archive, ProviderUnavailableError):
+            raise archive
+        if isinstance(archive, ProviderError) or (archive and not archive.verified):
+            unreadable.append(str(period))
+        elif archive:
+            problems |= _differences(resolver, series, changed[period], archive)
     if unreadable:
         more = f" and {len(unreadable) - _MOST_NAMED} more" if len(unreadable) > _MOST_NAMED else ""
         named = ", ".join(unreadable[:_MOST_NAMED]) + more

@@ -8,7 +8,6 @@ So EXPLAIN and CREATE VIEW neither read nor fetch, and the optimizer pushes filt
 from __future__ import annotations
 
 import atexit
-import functools
 import itertools
 import json
 import threading
@@ -24,7 +23,6 @@ from ckvd_sql.market.parse import parse_flag, parse_market
 from ckvd_sql.market.query import parse_query
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
-from ckvd_sql.tables.audit import audit_dataset
 from ckvd_sql.tables.cache import cache_dataset, cache_days_dataset
 from ckvd_sql.tables.klines import klines_dataset
 from ckvd_sql.tables.reports import gaps_dataset, plan_dataset, symbols_dataset
@@ -217,6 +215,9 @@ class _Registration:
             "ckvd_klines": klines_dataset,
             "ckvd_plan": plan_dataset,
             "ckvd_gaps": gaps_dataset,
-            "ckvd_audit": functools.partial(audit_dataset, remote=remote),
         }
+        if name == "ckvd_audit":
+            from ckvd_sql.tables.audit import audit_dataset  # noqa: PLC0415 (most sessions audit nothing)
+
+            return audit_dataset(resolver, make_query, remote=remote)
         return datasets[name](resolver, make_query)

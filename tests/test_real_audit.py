@@ -10,12 +10,9 @@ import io
 import json
 import zipfile
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from ckvd_sql.market.agreement import check_sum, finer_intervals
@@ -26,16 +23,17 @@ from ckvd_sql.market.provenance import Source
 from ckvd_sql.market.series import Series
 from tests.support.bars import csv_rows, series
 from tests.support.days import to_arrow
+from tests.support.real import GOLDEN, REAL, golden_rows
 from tests.support.stand_in import ROUTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
 
+    import pyarrow as pa
+
     from ckvd_sql.market.audit import Finding
     from tests.support.bars import Row
-
-REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 
 pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason=f"the real Binance data is not at {REAL}")
 
@@ -63,33 +61,17 @@ def answers() -> Iterator[tuple[Series, list[Row]]]:
             yield one, json.loads((REAL / "rest" / entry["file"]).read_text())
 
 
-def golden() -> Iterator[tuple[Series, pa.RecordBatch]]:
+def golden() -> Iterator[tuple[Series, list[Row]]]:
     """The bars that another program read from archives."""
-    for market, symbol, name in (
-        ("spot", "BTCUSDT", "btcusdt_spot_1h_2024w01"),
-        ("um", "BTCUSDT", "btcusdt_futures_usdt_1h_2024w01"),
-        ("cm", "BTCUSD_PERP", "btcusd_perp_coin_1h_2024w01"),
-    ):
-        table = pq.read_table(REAL / "golden" / f"{name}.parquet").drop_columns(["_data_source"])
-        rows = [
-            [opened, *row[:5], closed, *row[5:]]
-            for opened, closed, *row in zip(
-                *(
-                    (table[time].cast(pa.int64()).to_numpy() // 1_000_000).tolist()
-                    for time in ("open_time", "close_time")
-                ),
-                *(table[column].to_pylist() for column in table.column_names if not column.endswith("_time")),
-                strict=True,
-            )
-        ]
-        yield series(market, symbol, "1h"), to_arrow(rows)
+    for (market, symbol), name in GOLDEN.items():
+        yield series(market, symbol, "1h"), golden_rows(name)
 
 
 @cache
 def recorded() -> dict[Series, Days]:
     """Every recorded bar, by series and day; days that were recorded in part are left out."""
     found: dict[Series, Days] = {}
-    for one, bars in [*((one, to_arrow(rows)) for one, rows in (*archives(), *answers())), *golden()]:
+    for one, bars in ((one, to_arrow(rows)) for one, rows in (*archives(), *answers(), *golden())):
         grid = one.with_bar_at(int(open_times(bars)[0]))
         days = split_days(bars)
         edges = set() if grid.interval.multi_day else {min(days), max(days)}

@@ -16,14 +16,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import ckvd_sql
 from ckvd_sql.market.periods import DAY, HOUR, Month, day_of, day_start, moment_of
 from tests.support.bars import Bar, Row, bars, csv_rows, csv_text, read, series
-from tests.support.real import REAL, RECORDED, monthly_csv
+from tests.support.real import GOLDEN, REAL, RECORDED, golden_rows, monthly_csv
 from tests.support.stand_in import ROUTES, StandIn
 
 if TYPE_CHECKING:
@@ -156,24 +154,6 @@ def test_a_header_row_is_skipped(binance: StandIn, tmp_path: Path) -> None:
 
 
 # Bars that another program read from the same archives.
-
-GOLDEN = {
-    ("spot", "BTCUSDT"): "btcusdt_spot_1h_2024w01.parquet",
-    ("um", "BTCUSDT"): "btcusdt_futures_usdt_1h_2024w01.parquet",
-    ("cm", "BTCUSD_PERP"): "btcusd_perp_coin_1h_2024w01.parquet",
-}
-
-
-def golden_rows(name: str) -> list[Row]:
-    """Another program's bars as rows of an archive or a REST answer."""
-    table = pq.read_table(REAL / "golden" / name).drop_columns(["_data_source"])
-    columns: dict[str, Any] = table.to_pydict()
-    for time in ("open_time", "close_time"):
-        columns[time] = table[time].cast(pa.int64()).to_numpy() // 1_000_000
-    rows = zip(*columns.values(), strict=True)
-    return [
-        [int(row[0]), *map(str, row[1:6]), int(row[6]), str(row[7]), row[8], *map(str, row[9:]), "0"] for row in rows
-    ]
 
 
 @pytest.mark.parametrize("way", ["vision", "rest"])

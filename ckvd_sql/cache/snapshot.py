@@ -102,6 +102,14 @@ class Snapshot:
                     return int(open_times(rows)[0])
         return None
 
+    @functools.cached_property
+    def days_off_grid(self) -> list[date]:
+        """The days that have a file and on which the grid that `bar_time` tells opens no bar."""
+        if self.bar_time is None:
+            return []
+        interval = self._series.interval.with_bar_at(self.bar_time)
+        return [day for day in self.days if interval.first_close(day) is None]
+
     def has_all(self, first: date, last: date) -> bool:
         """Whether every day on which the grid opens a bar from `first` to `last`, both included, has a file."""
         if not self._series.interval.multi_day:

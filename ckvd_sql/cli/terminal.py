@@ -17,8 +17,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from ckvd_sql.scan.plan import DayPlan
+
+_LOG = logging.getLogger("ckvd_sql")
 
 #: With more progress bars than this, only those under way are shown.
 _BARS_AT_ONCE = 10
@@ -83,14 +86,18 @@ class Warnings(logging.Handler):
 
 
 @contextlib.contextmanager
-def shown_warnings() -> Iterator[None]:
-    """Write the library's warnings to stderr within this context."""
-    log, handler = logging.getLogger("ckvd_sql"), Warnings(logging.WARNING)
-    log.addHandler(handler)
+def _attached(handler: logging.Handler) -> Iterator[None]:
+    """Pass what the library logs to a handler within this context."""
+    _LOG.addHandler(handler)
     try:
         yield
     finally:
-        log.removeHandler(handler)
+        _LOG.removeHandler(handler)
+
+
+def shown_warnings() -> AbstractContextManager[None]:
+    """Write the library's warnings to stderr within this context."""
+    return _attached(Warnings(logging.WARNING))
 
 
 class Notes(logging.Handler):
@@ -106,15 +113,13 @@ class Notes(logging.Handler):
 @contextlib.contextmanager
 def shown_notes() -> Iterator[None]:
     """Write the library's notes to stderr within this context."""
-    log, handler = logging.getLogger("ckvd_sql"), Notes(logging.INFO)
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    level = _LOG.level
+    _LOG.setLevel(logging.INFO)
     try:
-        yield
+        with _attached(Notes(logging.INFO)):
+            yield
     finally:
-        log.setLevel(level)
-        log.removeHandler(handler)
+        _LOG.setLevel(level)
 
 
 class Bars:

@@ -60,8 +60,7 @@ class ArchiveDays:
     async def of_days(self, series: Series, days: list[date]) -> dict[date, DayBars]:
         """The days that have an archive of their own with bars in it."""
         found = await gather_or_cancel(self._archive(series, day) for day in days)
-        archives = [archive for archive in found if archive]
-        got = await self._from_archives(series, [archive for archive in archives if archive.verified])
+        got = await self._from_archives(series, [archive for archive in found if archive and archive.verified])
         unverified = await gather_or_cancel(
             self._unverified(series, day, archive)
             for day, archive in zip(days, found, strict=True)
@@ -154,10 +153,9 @@ class ArchiveDays:
         bars = archive.days[day]
         conflicting: set[date] = set()
         try:
-            answer = await self._rest_days.bars(series, day, conflicting)
+            if got := await self._from_rest(series, doubt, conflicting):
+                return got
             decided = day in conflicting
-            if not decided and _has_all(answer, bars):
-                return await self._context.write(series, {day: (answer, self._context.writer.rest_provenance(series))})
         except (InvalidSymbolError, DelistedError):
             decided = True
         except ProviderError:
@@ -227,16 +225,20 @@ class ArchiveDays:
                 series,
                 day,
             )
-            conflicting: set[date] = set()
-            answer = await self._rest_days.bars(series, day, conflicting)
-            if day in conflicting or not _has_all(answer, bars):  # REST leaves bars out now
-                return {day: DayBars(day, bars, Source.VISION)}
-            return await self._context.write(series, {day: (answer, self._context.writer.rest_provenance(series))})
-        if result is GapCheck.UNCHECKED:
+            if got := await self._from_rest(series, doubt, set()):
+                return got
+        if result in (GapCheck.TORN, GapCheck.UNCHECKED):  # REST leaves bars out now, or can't be asked
             return {day: DayBars(day, bars, Source.VISION)}
-        return await self._context.write(
-            series, {day: (bars, self._context.writer.archive_provenance(archive, result))}
-        )
+        provenance = self._context.writer.archive_provenance(archive, result)
+        return await self._context.write(series, {day: (bars, provenance)})
+
+    async def _from_rest(self, series: Series, doubt: Doubt, conflicting: set[date]) -> dict[date, DayBars]:
+        """A doubtful day from REST, stored, if REST has every bar of it once; else empty. Errors as `RestDays.bars`."""
+        day = doubt.day
+        answer = await self._rest_days.bars(series, day, conflicting)
+        if day in conflicting or not _has_all(answer, doubt.archive.days[day]):
+            return {}
+        return await self._context.write(series, {day: (answer, self._context.writer.rest_provenance(series))})
 
 
 def _has_all(bars: pa.RecordBatch, others: pa.RecordBatch) -> bool:

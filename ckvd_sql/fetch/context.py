@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ckvd_sql.fetch.archive_search import ArchiveSearch
+from ckvd_sql.fetch.listings import Listings
+from ckvd_sql.fetch.persist import DayWriter
 from ckvd_sql.market.periods import Month
 
 if TYPE_CHECKING:
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from ckvd_sql.cache.store import DayStore
     from ckvd_sql.errors import ProviderError
     from ckvd_sql.fetch.jobs import DayBars
-    from ckvd_sql.fetch.listings import Listings
-    from ckvd_sql.fetch.persist import DayWriter
     from ckvd_sql.market.periods import Period
     from ckvd_sql.market.provenance import Provenance
     from ckvd_sql.market.series import Series
@@ -58,31 +58,41 @@ class ArchiveFailures:
         return self.of_period(series, day) or self.of_period(series, Month.of(day))
 
 
-@dataclass(frozen=True, slots=True)
 class FetchContext:
     """The collaborators of one scan.
 
-    Attributes:
+    Args:
         settings: The checksum policy, and the sources' URLs.
         store: Where complete days are stored.
         vision: The archive.
         rest: The exchange.
-        listings: When series were listed.
-        writer: Stores days.
         threads: Validate and write days.
         now: The scan's clock, in microseconds since the epoch.
+
+    Attributes:
+        listings: When series were listed.
+        writer: Stores days.
         failures: The archives that could not be read.
     """
 
-    settings: Settings
-    store: DayStore
-    vision: VisionClient
-    rest: RestClient
-    listings: Listings
-    writer: DayWriter
-    threads: WorkerThreads
-    now: int
-    failures: ArchiveFailures = field(default_factory=ArchiveFailures)
+    def __init__(
+        self,
+        settings: Settings,
+        store: DayStore,
+        vision: VisionClient,
+        rest: RestClient,
+        threads: WorkerThreads,
+        now: int,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.vision = vision
+        self.rest = rest
+        self.threads = threads
+        self.now = now
+        self.listings = Listings(store, ArchiveSearch(settings, vision), rest)
+        self.writer = DayWriter(settings, store, now)
+        self.failures = ArchiveFailures()
 
     @property
     def agreed_now(self) -> int:

@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING
 
 from ckvd_sql.errors import CacheError, InvalidSymbolError, ProviderError, ProviderUnavailableError
 from ckvd_sql.fetch.archive_days import ArchiveDays
-from ckvd_sql.fetch.archive_search import ArchiveSearch
-from ckvd_sql.fetch.context import FetchContext
 from ckvd_sql.fetch.jobs import DayBars, job_start, merge_days
-from ckvd_sql.fetch.listings import Listings
-from ckvd_sql.fetch.persist import DayWriter, is_whole
+from ckvd_sql.fetch.persist import is_whole
 from ckvd_sql.fetch.rest_days import RestDays
 from ckvd_sql.market.bars import open_times
 from ckvd_sql.market.periods import SECOND, consecutive, day_start
@@ -28,13 +25,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import date
 
-    from ckvd_sql.cache.store import DayStore
+    from ckvd_sql.fetch.context import FetchContext
     from ckvd_sql.fetch.jobs import Job
     from ckvd_sql.market.series import Series
-    from ckvd_sql.settings import Settings
-    from ckvd_sql.sources.concurrency import WorkerThreads
-    from ckvd_sql.sources.rest import RestClient
-    from ckvd_sql.sources.vision import VisionClient
 
 log = logging.getLogger("ckvd_sql")
 
@@ -43,26 +36,11 @@ class Failover:
     """Fetches the jobs of one scan.
 
     Args:
-        settings: The checksum policy, and the sources' URLs.
-        store: Where complete days are stored.
-        vision: The archive.
-        rest: The exchange.
-        threads: Validate and write days.
-        now: The scan's clock, in microseconds since the epoch.
+        context: What the scan shares.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        store: DayStore,
-        vision: VisionClient,
-        rest: RestClient,
-        threads: WorkerThreads,
-        now: int,
-    ) -> None:
-        listings = Listings(store, ArchiveSearch(settings, vision), rest)
-        writer = DayWriter(settings, store, now)
-        self._context = FetchContext(settings, store, vision, rest, listings, writer, threads, now)
+    def __init__(self, context: FetchContext) -> None:
+        self._context = context
         self._rest_days = RestDays(self._context)
         self._archive_days = ArchiveDays(self._context, self._rest_days)
         self._said: set[Series] = set()
@@ -135,6 +113,8 @@ class Failover:
 
     async def _from_last_sources(self, job: Job, days: list[date]) -> dict[date, DayBars]:
         """Days from REST; what it does not have whole from the month's archive, where that was not asked before."""
+        if not self._may_ask_month(job):
+            return await self._from_rest(job, days)
         try:
             got = await self._from_rest(job, days)
         except ProviderError:
@@ -146,13 +126,15 @@ class Failover:
         short = [day for day, found in got.items() if not is_whole(job.series, day, found.bars, first_open)]
         return got | await self._from_month_alone(job, [day for day in short if day in job.archived])
 
-    async def _from_month_alone(self, job: Job, days: list[date]) -> dict[date, DayBars]:
-        """Days without an archive of their own, from that of their month; that of 1s bars is too large."""
+    def _may_ask_month(self, job: Job) -> bool:
+        """Whether the month has an archive that the job has not asked; that of 1s bars is too large."""
         interval, month_end = job.series.interval, day_start(job.month.next.first)
+        return not (job.monthly or interval.multi_day or interval.step == SECOND or month_end > self._context.now)
+
+    async def _from_month_alone(self, job: Job, days: list[date]) -> dict[date, DayBars]:
+        """Days without an archive of their own, from that of their month."""
         days = [day for day in days if not self._context.failures.of_day(job.series, day)]
-        if not days or job.monthly or interval.multi_day or interval.step == SECOND or month_end > self._context.now:
-            return {}
-        found = await self._archive_days.of_month(job.series, job.month)
+        found = await self._archive_days.of_month(job.series, job.month) if days else {}
         return {day: found[day] for day in days if day in found}
 
     async def _from_rest(self, job: Job, days: list[date]) -> dict[date, DayBars]:

@@ -1,4 +1,4 @@
-"""What this process has learnt from an archive about when series were traded. Memory alone: it asks nobody."""
+"""What this process has learnt from an archive about when series were traded, in memory. It sends no requests."""
 
 from __future__ import annotations
 

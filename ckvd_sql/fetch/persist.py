@@ -64,21 +64,20 @@ class Doubt:
         return self.day in self.archive.conflicting
 
 
-def is_trusted(series: Series, day: date, bars: pa.RecordBatch, age: int, first_open: int | None) -> bool:
+def is_trusted(series: Series, bars: pa.RecordBatch, age: int, *, whole: bool) -> bool:
     """Whether a day that REST alone has may be stored: REST can leave bars out and have them minutes later.
 
     Args:
         series: The series.
-        day: The UTC day.
         bars: REST's answer.
         age: How long ago the day closed, in microseconds.
-        first_open: The open time of the series' first bar, where it is known.
+        whole: Whether it `is_whole`.
     """
     if age < _STABLE_AFTER:
         return False
     if not series.interval.grid_known and bars.num_rows == 0:
         return False  # it may be no day on which a bar opens
-    return age >= FINAL_AFTER or is_whole(series, day, bars, first_open)
+    return age >= FINAL_AFTER or whole
 
 
 def is_whole(series: Series, day: date, bars: pa.RecordBatch, first_open: int | None) -> bool:
@@ -133,7 +132,7 @@ class DayWriter:
             may_differ = isinstance(archive.period, Month) and not series.interval.multi_day
             for day, bars in archive.days.items():
                 doubt = Doubt.about(series, day, archive)
-                if doubt.gaps or doubt.conflicting or (may_differ and not is_regular(series, day, bars)):
+                if doubt.gaps or doubt.conflicting or (may_differ and not is_regular(series, bars)):
                     doubts.append(doubt)
                 else:
                     full[day] = bars, provenance

@@ -89,11 +89,11 @@ class RestDays:
     def _is_trusted(self, series: Series, day: date, bars: pa.RecordBatch) -> bool:
         """Whether a day that was fetched from REST alone may be stored. One that is short is warned of once."""
         age = self._context.agreed_now - series.interval.closed_at(day)
-        first_open = self._context.listings.known_first_open(series)
-        trusted = is_trusted(series, day, bars, age, first_open)
+        whole = is_whole(series, day, bars, self._context.listings.known_first_open(series))
+        trusted = is_trusted(series, bars, age, whole=whole)
         if trusted and self._context.failures.of_day(series, day):
-            trusted = is_whole(series, day, bars, first_open)
-        if not trusted and age >= 0 and not self._warned_short and not is_whole(series, day, bars, first_open):
+            trusted = whole
+        if not trusted and not whole and age >= 0 and not self._warned_short:
             self._warned_short = True
             log.warning(
                 "%s: bars of %s are missing from REST's answer, and no archive confirms that; such days are not stored",

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from ckvd_sql.errors import CkvdError, OfflineError, ProviderError
+from ckvd_sql.market.periods import Month
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
     from datetime import date
 
     import pyarrow as pa
@@ -32,6 +34,9 @@ T = TypeVar("T")
 E = TypeVar("E", bound=CkvdError)
 
 _POLL_SECONDS = 0.25
+
+#: So many daily archives are in memory at a time where they are only compared.
+_DAYS_AT_ONCE = 8
 
 
 def wait_for(future: Future[T]) -> T:
@@ -108,43 +113,45 @@ class FetchSession:
             OfflineError: The network is switched off.
             ProviderError: The archive can't be asked.
         """
+        found = self._gather(lambda: (self._vision.published_checksum(series, period) for period in periods))
+        return dict(zip(periods, found, strict=True))
 
-        async def ask() -> list[str | None]:
-            from ckvd_sql.sources.concurrency import gather_or_cancel  # noqa: PLC0415 (as the clients below)
-
-            return await gather_or_cancel(self._vision.published_checksum(series, period) for period in periods)
-
-        return dict(zip(periods, self._call(ask), strict=True))
-
-    def archives(self, series: Series, periods: Sequence[Period]) -> dict[Period, Archive | ProviderError | None]:
+    def archives(
+        self, series: Series, periods: Sequence[Period]
+    ) -> Iterator[tuple[Period, Archive | ProviderError | None]]:
         """The archives of some periods as they are now, whatever their checksums; nothing is stored.
 
-        None where there is none, and the error of one that can't be had. Raises `OfflineError`.
+        None where there is none, and the error of one that can't be had. Few are in memory at a time: months one by
+        one, days in groups. Raises `OfflineError`.
         """
 
-        async def ask() -> list[Archive | ProviderError | None]:
-            from ckvd_sql.sources.concurrency import gather_or_cancel  # noqa: PLC0415 (as the clients below)
+        def fetch(period: Period) -> Coroutine[None, None, Archive | ProviderError | None]:
+            return _or_error(self._vision.fetch(series, period, verify=False), ProviderError)
 
-            return await gather_or_cancel(
-                _or_error(self._vision.fetch(series, period, verify=False), ProviderError) for period in periods
-            )
-
-        return dict(zip(periods, self._call(ask), strict=True))
+        groups: list[list[Period]] = [[period] for period in periods if isinstance(period, Month)]
+        days = [period for period in periods if not isinstance(period, Month)]
+        groups += [list(days[first : first + _DAYS_AT_ONCE]) for first in range(0, len(days), _DAYS_AT_ONCE)]
+        for group in groups:
+            yield from zip(group, self._gather(functools.partial(map, fetch, group)), strict=True)
 
     def bars(self, series: Series, spans: Sequence[Span]) -> list[pa.RecordBatch | CkvdError]:
         """The bars that REST has now in each of some ranges, or the error of one; nothing is stored.
 
         Raises `OfflineError`.
         """
+        return self._gather(
+            lambda: (_or_error(self._rest.klines(series, span.start, span.end), CkvdError) for span in spans)
+        )
 
-        async def ask() -> list[pa.RecordBatch | CkvdError]:
+    def _gather(self, ask: Callable[[], Iterable[Coroutine[None, None, T]]]) -> list[T]:
+        """The answers to several questions, in order; they are asked at once."""
+
+        async def gathered() -> list[T]:
             from ckvd_sql.sources.concurrency import gather_or_cancel  # noqa: PLC0415 (as the clients below)
 
-            return await gather_or_cancel(
-                _or_error(self._rest.klines(series, span.start, span.end), CkvdError) for span in spans
-            )
+            return await gather_or_cancel(ask())
 
-        return self._call(ask)
+        return self._call(gathered)
 
     def _call(self, ask: Callable[[], Awaitable[T]]) -> T:
         if self._settings.offline:
@@ -183,6 +190,7 @@ class FetchSession:
     @contextlib.asynccontextmanager
     async def _clients(self) -> AsyncIterator[None]:
         # The network's libraries are loaded by the first query that needs them: most need none.
+        from ckvd_sql.fetch.context import FetchContext  # noqa: PLC0415
         from ckvd_sql.fetch.failover import Failover  # noqa: PLC0415
         from ckvd_sql.sources.concurrency import WorkerThreads  # noqa: PLC0415
         from ckvd_sql.sources.rest import RestClient  # noqa: PLC0415
@@ -193,7 +201,9 @@ class FetchSession:
             VisionClient(self._settings, slots, threads, self._store.wrong_checksums) as self._vision,
             RestClient(self._settings, slots) as self._rest,
         ):
-            self._failover = Failover(self._settings, self._store, self._vision, self._rest, threads, self._now)
+            self._failover = Failover(
+                FetchContext(self._settings, self._store, self._vision, self._rest, threads, self._now)
+            )
             try:
                 yield
             finally:

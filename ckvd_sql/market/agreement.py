@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ckvd_sql.market.audit import Check, Finding, Severity, bounded, findings_of_bars, on_grid
+from ckvd_sql.market.audit import Check, Finding, Severity, bounded, findings_of_bars
 from ckvd_sql.market.bars import BAR_SCHEMA, open_times
+from ckvd_sql.market.grid import grid_slots, on_grid
 from ckvd_sql.market.periods import DAY
 from ckvd_sql.market.series import INTERVALS
 
@@ -56,7 +57,7 @@ def check_sum(audited: AuditedDay, finer: Interval, parts: pa.RecordBatch) -> li
     if not (interval.grid_known and on_grid(interval, opens).all() and on_grid(finer, open_times(parts)).all()):
         return []
     sums = _Sums(interval, finer, parts)
-    at = _places(_slots(interval, opens), sums.slots)
+    at = _places(grid_slots(interval, opens), sums.slots)
     summed = at >= 0
     wrong = {name: np.zeros(len(at), dtype=bool) for name in (*_PRICES, *_SUMMED)}
     for name, differs in wrong.items():
@@ -77,7 +78,7 @@ def check_sum(audited: AuditedDay, finer: Interval, parts: pa.RecordBatch) -> li
         return "no bar", f"a bar: {finer.name} has {sums.counts[row]} bars with {trades} trades"
 
     any_wrong = np.logical_or.reduce(list(wrong.values()))
-    missing = (_places(sums.slots, _slots(interval, opens)) < 0) & sums.traded
+    missing = (_places(sums.slots, grid_slots(interval, opens)) < 0) & sums.traded
     sum_opens = np.array([interval.open_time(slot) for slot in sums.slots.tolist()], dtype=np.int64)
     return bounded(
         [
@@ -143,7 +144,7 @@ class _Sums:
 
     def __init__(self, interval: Interval, finer: Interval, parts: pa.RecordBatch) -> None:
         self._parts = parts
-        slots = _slots(interval, open_times(parts))
+        slots = grid_slots(interval, open_times(parts))
         self._starts = np.flatnonzero(np.diff(slots, prepend=-1))
         self.slots = slots[self._starts]
         self.counts = np.diff(np.append(self._starts, len(slots)))
@@ -185,12 +186,6 @@ class _Sums:
         everything = best.reduceat(column, starts)
         traded = best.reduceat(np.where(self._with_trades, column, worst), starts)
         return everything, np.where(self.traded, traded, everything)
-
-
-def _slots(interval: Interval, opens: Numbers) -> Numbers:
-    if interval.step is None:
-        return np.array([interval.slot(int(one)) for one in opens], dtype=np.int64)
-    return np.asarray((opens - (interval.phase or 0)) // interval.step, dtype=np.int64)
 
 
 def _places(wanted: Numbers, known: Numbers) -> Numbers:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ckvd_sql.market.bars import close_times, open_times
 from ckvd_sql.market.gaps import Gap, gaps_of_day, since_listing
+from ckvd_sql.market.grid import on_grid
 from ckvd_sql.market.periods import DAY, HOUR, Month, day_start, moment_of
 from ckvd_sql.market.provenance import GapCheck, Source
 from ckvd_sql.market.regularity import broken_rules
@@ -173,15 +174,6 @@ def runs(flags: Flags) -> list[tuple[int, int]]:
     edges = np.diff(np.concatenate(([0], flags.astype(np.int8), [0])))
     starts, ends = np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist()
     return [(start, end - start) for start, end in zip(starts, ends, strict=True)]
-
-
-def on_grid(interval: Interval, opens: npt.NDArray[np.int64]) -> Flags:
-    """For each open time whether the grid opens a bar there; true where the grid is not known."""
-    if not interval.grid_known:
-        return np.ones(len(opens), dtype=bool)
-    if interval.step is None:
-        return np.array([interval.open_time(interval.slot(int(one))) == one for one in opens], dtype=bool)
-    return np.asarray((opens - (interval.phase or 0)) % interval.step == 0, dtype=bool)
 
 
 def instant_text(instant: int) -> str:

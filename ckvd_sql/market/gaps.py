@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ckvd_sql.market.bars import open_times
+from ckvd_sql.market.grid import grid_slots
 from ckvd_sql.market.periods import DAY, Span, day_start
 
 if TYPE_CHECKING:
@@ -81,10 +82,7 @@ def _runs(interval: Interval, bars: pa.RecordBatch) -> list[tuple[int, int]]:
     """The grid slots of the bars, as half-open runs without a gap."""
     if bars.num_rows == 0:
         return []
-    if interval.step is None:
-        slots = np.array([interval.slot(int(instant)) for instant in open_times(bars)])
-    else:
-        slots = (open_times(bars) - (interval.phase or 0)) // interval.step
+    slots = grid_slots(interval, open_times(bars))
     breaks = np.flatnonzero(np.diff(slots) > 1)
     firsts = slots[np.concatenate(([0], breaks + 1))].tolist()
     lasts = slots[np.concatenate((breaks, [len(slots) - 1]))].tolist()

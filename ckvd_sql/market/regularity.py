@@ -1,4 +1,4 @@
-"""Whether a day's bars are regular: every bar of the grid there, on it, and possible in itself. Pure.
+"""Whether bars are regular: on the grid, closed at its end, and possible in themselves. Pure.
 
 On irregular days, mostly outages, archives of a month and of the day disagree (binance-public-data #475).
 """
@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ckvd_sql.market.bars import close_times, open_times
-from ckvd_sql.market.gaps import gaps_of_day
+from ckvd_sql.market.grid import on_grid
 from ckvd_sql.market.series import Market
 
 if TYPE_CHECKING:
-    from datetime import date
-
     import numpy.typing as npt
     import pyarrow as pa
 
@@ -30,17 +28,18 @@ _RELATIVE, _ABSOLUTE = 1e-6, 1e-6
 _CONTRACTS = (10, 100)
 
 
-def is_regular(series: Series, day: date, bars: pa.RecordBatch) -> bool:
-    """Whether a day has every bar of its grid, each with the grid's times and with values that a bar can have.
+def is_regular(series: Series, bars: pa.RecordBatch) -> bool:
+    """Whether each bar has the grid's times and values that a bar can have; gaps are looked for by `market.gaps`.
 
     Only for intervals up to a day.
     """
-    step = series.interval.step
-    if step is None or gaps_of_day(series.interval, day, bars):
-        return False
-    opens = open_times(bars)
-    on_grid = (opens - (series.interval.phase or 0)) % step == 0
-    return bool(on_grid.all() and (close_times(bars) == opens + step - 1).all() and possible(series.market, bars).all())
+    opens, step = open_times(bars), series.interval.step
+    return (
+        step is not None
+        and bool(on_grid(series.interval, opens).all())
+        and bool((close_times(bars) == opens + step - 1).all())
+        and bool(possible(series.market, bars).all())
+    )
 
 
 def possible(market: Market, bars: pa.RecordBatch) -> npt.NDArray[np.bool_]:

@@ -184,5 +184,10 @@ class Series:
             f"{self.symbol}/{self.interval.name}/{self.archive_stem(period)}.zip"
         )
 
+    def period_of_archive(self, url: str, day: date) -> Period:
+        """The period of the archive at a URL that a day came from: its month, or the day itself."""
+        month = Month.of(day)
+        return month if url.endswith(self.archive_path(month)) else day
+
     def __str__(self) -> str:
         return f"{self.symbol} {self.interval.name} ({self.market.value})"

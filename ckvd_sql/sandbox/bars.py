@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ckvd_sql.market.grid import grid_slots
 from ckvd_sql.market.parse import parse_time
 from ckvd_sql.market.series import Interval, Market
 
@@ -77,10 +78,7 @@ class Bars:
         """These bars aggregated to a longer interval; a longer bar is missing where all of its parts are."""
         if not len(self):
             return self
-        if interval.step is None:
-            slots = np.array([interval.slot(int(instant)) for instant in self.opens], dtype=np.int64)
-        else:
-            slots = (self.opens - (interval.phase or 0)) // interval.step
+        slots = grid_slots(interval, self.opens)
         starts = np.append(0, np.flatnonzero(np.diff(slots)) + 1).astype(np.int64)
         opens = [interval.open_time(int(slot)) for slot in slots[starts]]
         return self.combine(starts, np.array(opens, dtype=np.int64))

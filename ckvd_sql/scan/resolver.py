@@ -138,10 +138,8 @@ class Resolver:
         snapshot = self.store.snapshot(series)
         if snapshot.bar_time is None:
             return series
-        on_grid = series.with_bar_at(snapshot.bar_time)
-        off_grid = [day for day in snapshot.days if on_grid.interval.first_close(day) is None]
-        self.store.drop_empty_days(series, off_grid)
-        return on_grid
+        self.store.drop_empty_days(series, snapshot.days_off_grid)
+        return series.with_bar_at(snapshot.bar_time)
 
     def _learn_grid(self, series: Series) -> Series:
         """The same, the first bar being asked for where the cache has none."""

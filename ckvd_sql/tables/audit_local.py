@@ -43,8 +43,7 @@ class StoredDay:
 
     def period(self, series: Series, day: date) -> Period:
         """The period of the archive that the day came from."""
-        month = Month.of(day)
-        return month if self.url.endswith(series.archive_path(month)) else day
+        return series.period_of_archive(self.url, day)
 
 
 @dataclass(slots=True)
@@ -67,7 +66,7 @@ def audit_series(resolver: Resolver, query: Query, wanted: Series) -> SeriesAudi
     audit = SeriesAudit(resolver.on_grid(wanted))
     store, series = resolver.store, audit.series
     cached = sorted(store.days(series))
-    first_open, last = store.first_open(series), _last_with_bars(store, series, cached)
+    first_open, last = store.first_open(series), store.last_with_rows(series)
     finer = [one for one in finer_intervals(series.interval) if store.days(Series(series.market, series.symbol, one))]
     for audited, stored in _read(audit, store, [day for day in cached if query.span.touches(day)]):
         audit.days[audited.day] = stored
@@ -119,18 +118,6 @@ def _described(inventory: pa.Table) -> dict[int, StoredDay]:
         )
         for row in inventory.to_pylist()
     }
-
-
-def _last_with_bars(store: DayStore, series: Series, days: list[date]) -> date | None:
-    """The last of a series' days that has a bar."""
-    snapshot = store.snapshot(series)
-    for day in reversed(days):
-        try:
-            if snapshot.read(day).rows.num_rows:
-                return day
-        except (FileNotFoundError, CacheError):
-            continue
-    return None
 
 
 def _parts(store: DayStore, audited: AuditedDay, finer: Series) -> pa.RecordBatch | None:

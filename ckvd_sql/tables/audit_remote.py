@@ -37,12 +37,6 @@ MOST_DAYS = 31
 MOST_CHECKSUMS = 100
 MOST_REST_CALLS = 12
 
-#: The bars of one REST call: what it answers in one page.
-_REST_BARS = 998
-
-#: Daily archives are downloaded and compared by so many, which bounds the memory.
-_AT_ONCE = 8
-
 
 @dataclass(slots=True)
 class Questions:
@@ -85,16 +79,12 @@ class Questions:
 
     def ask(self, session: FetchSession, store: DayStore) -> None:
         """Ask, and add what is found to the audit's findings. Raises `OfflineError`."""
-        by_month: dict[date, list[Finding]] = {}
-        for month in self.months:
-            by_month |= self._compare_archives(session, store, [month])
+        by_month = self._compare_archives(session, store, self.months)
         differing = [day for day, findings in by_month.items() if findings and day not in self.days]
         spread = [day for day in self.days if not by_month.get(day)]
         days = [day for day in self.days if by_month.get(day)]
         days = [*days, *differing, *spread][: len(self.days)]
-        by_day: dict[date, list[Finding]] = {}
-        for first in range(0, len(days), _AT_ONCE):
-            by_day |= self._compare_archives(session, store, days[first : first + _AT_ONCE])
+        by_day = self._compare_archives(session, store, days)
         for day, findings in by_month.items():
             agrees = day in by_day and not by_day[day]
             self.audit.findings += [_settled(finding) for finding in findings] if agrees else findings
@@ -108,7 +98,7 @@ class Questions:
     ) -> dict[date, list[Finding]]:
         """The findings of each day that could be compared with the archive of one of these periods."""
         found: dict[date, list[Finding]] = {}
-        for period, archive in session.archives(self.audit.series, periods).items():
+        for period, archive in session.archives(self.audit.series, periods):
             monthly = isinstance(period, Month)
             check = Check.MONTHLY_ARCHIVE if monthly else Check.DAILY_ARCHIVE
             days = [day for day in self.audit.days if period in (day, Month.of(day))]
@@ -164,11 +154,13 @@ class Questions:
 
     def _rest_span(self, day: date) -> Span:
         """The part of a day that one REST call answers, from the first bar with a finding on."""
+        from ckvd_sql.sources.rest import WINDOW  # noqa: PLC0415 (loaded with the network)
+
         step, start = self.audit.series.interval.step, day_start(day)
         if step is None or step > DAY:
             return Span(start, start + (step or 31 * DAY))
         doubts = [one.open_time for one in self.audit.findings if one.day == day and one.open_time is not None]
-        longest = _REST_BARS * step
+        longest = WINDOW * step
         first = min(min(doubts, default=start), max(start, start + DAY - longest)) // step * step
         return Span(first, min(first + longest, start + DAY))
 

@@ -199,27 +199,15 @@ def test_one_short_day_in_a_monthly_archive_comes_from_rest_and_the_others_from_
         assert cached_days(con, "source") == [("vision",)] * 21 + [("rest",)] + [("vision",)] * 8
 
 
-def test_a_short_answer_of_rest_does_not_replace_a_day_whose_archive_is_short(
-    exchange: Sandbox, tmp_path: Path
+@pytest.mark.parametrize("answer", ["missing in places", "no bars"])
+def test_a_short_or_empty_answer_of_rest_neither_replaces_a_short_archived_day_nor_confirms_its_gaps(
+    exchange: Sandbox, tmp_path: Path, answer: str
 ) -> None:
     exchange.add(Fault(r"\.zip", "anomaly", name="ends at 07:36"))
-    exchange.add(Fault(r"/v\d/klines", "anomaly", name="missing in places"))
-    call = "ckvd_klines('BTCUSDT', '1h', '2024-05-01', '2024-05-02')"
+    exchange.add(Fault(REST, "anomaly", name=answer))
     whole = true_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
     with connect(exchange, tmp_path) as con:
-        assert read(con, call) == whole[:8]
+        assert read(con, DAY) == whole[:8]
         assert cached_days(con) == []
         exchange.clear_faults()
-        assert read(con, call) == whole
-
-
-def test_an_answer_of_rest_without_bars_confirms_no_gap(exchange: Sandbox, tmp_path: Path) -> None:
-    exchange.add(Fault(r"\.zip", "anomaly", name="ends at 07:36"))
-    exchange.add(Fault(r"/v\d/klines", "anomaly", name="no bars"))
-    call = "ckvd_klines('BTCUSDT', '1h', '2024-05-01', '2024-05-02')"
-    whole = true_bars("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
-    with connect(exchange, tmp_path) as con:
-        assert read(con, call) == whole[:8]
-        assert cached_days(con) == []
-        exchange.clear_faults()
-        assert read(con, call) == whole
+        assert read(con, DAY) == whole

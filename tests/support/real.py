@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tests.support.stand_in import ROUTES
 
@@ -37,3 +40,23 @@ RECORDED = recorded_rows()
 
 def monthly_csv(symbol: str, month: Month) -> bytes:
     return (REAL / "csv" / "spot-monthly-1h" / f"{symbol}-1h-{month}.csv").read_bytes()
+
+
+#: Bars of the first week of 2024 that another program read from the archives, by market and symbol.
+GOLDEN = {
+    ("spot", "BTCUSDT"): "btcusdt_spot_1h_2024w01.parquet",
+    ("um", "BTCUSDT"): "btcusdt_futures_usdt_1h_2024w01.parquet",
+    ("cm", "BTCUSD_PERP"): "btcusd_perp_coin_1h_2024w01.parquet",
+}
+
+
+def golden_rows(name: str) -> list[Row]:
+    """Another program's bars as rows of an archive or a REST answer."""
+    table = pq.read_table(REAL / "golden" / name).drop_columns(["_data_source"])
+    columns: dict[str, Any] = table.to_pydict()
+    for time in ("open_time", "close_time"):
+        columns[time] = table[time].cast(pa.int64()).to_numpy() // 1_000_000
+    rows = zip(*columns.values(), strict=True)
+    return [
+        [int(row[0]), *map(str, row[1:6]), int(row[6]), str(row[7]), row[8], *map(str, row[9:]), "0"] for row in rows
+    ]

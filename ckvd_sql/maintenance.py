@@ -45,12 +45,14 @@ class Finding:
         day: The UTC day.
         problem: What is wrong, in words; empty where nothing is.
         stale: Whether the file is intact, but the archive has other bars now.
+        repaired: Whether the file is intact, and what was wrong is no longer there.
     """
 
     series: Series
     day: date
     problem: str = ""
     stale: bool = False
+    repaired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +79,31 @@ def verify(resolver: Resolver, *, remote: bool = False) -> Iterator[Finding]:
     store = resolver.store
     for series in store.series():
         files: list[DayFile] = []
+        packs: dict[date, str] = {}
         for day in sorted(store.days(series)):
             try:
                 files.append(store.verify(series, day))
+                if path := store.drop_wrong_pack(series, day):
+                    packs[day] = f"pack {path} had other bars than the day file; it was deleted"
             except FileNotFoundError:
                 continue
             except CacheError as error:
                 yield Finding(series, day, str(error))
             else:
                 if not remote:
-                    yield Finding(series, day)
+                    yield Finding(series, day, packs.get(day, ""), repaired=day in packs)
         if remote:
             with resolver.session() as session:
                 outdated = _outdated(session, resolver, series, files)
             for file in files:
-                problem = outdated.get(file.day, "")
-                yield Finding(series, file.day, problem, stale=bool(problem))
+                problem, stale = outdated.get(file.day, ""), file.day in outdated
+                yield Finding(
+                    series,
+                    file.day,
+                    problem or packs.get(file.day, ""),
+                    stale=stale,
+                    repaired=not stale and file.day in packs,
+                )
 
 
 def refresh(resolver: Resolver) -> Iterator[Refreshed]:
@@ -107,7 +118,7 @@ def refresh(resolver: Resolver) -> Iterator[Refreshed]:
     for finding in list(verify(resolver, remote=True)):
         if finding.stale:
             stale[finding.series, _period(store.describe(finding.series, finding.day))].append(finding.day)
-        elif finding.problem:
+        elif finding.problem and not finding.repaired:
             stale[finding.series, finding.day].append(finding.day)
     for (series, period), days in stale.items():
         before = {day: _bars(resolver, series, day) for day in days}

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import environ
 
+from ckvd_sql.disk.files import Shared
 from ckvd_sql.errors import SettingsError
 from ckvd_sql.market.parse import parse_time
 from ckvd_sql.market.series import Market
@@ -121,6 +122,8 @@ class Settings:
 
     Attributes:
         cache_dir: The folder of the day files.
+        cache_shared: Who else may write into it, whatever the umask: `off`, the folder's `group`, or `all`, as `group`
+            with everybody else reading.
         vision_url: The archive: an fsspec URL (https, a folder, s3://...) that contains `data/`.
         spot_url: The REST host of the spot market. The default is Binance's host for market data, without API keys.
         um_url: The REST host of USDT-margined futures.
@@ -129,14 +132,17 @@ class Settings:
             serve: `strict` raises `ChecksumError`, `warn` uses it and records that in the metadata of its days. With
             `warn` it is also used for a day of more bars than a REST call gives, if one call finds a sample equal.
         offline: Whether to use the cache alone, without network access.
+        mmap: Whether day files are mapped; else they are read into memory, which is slower and survives that another
+            program truncates a file of the cache while it is used.
         concurrency: The most concurrent requests of a query, 1 to 64.
         timeout: Seconds that a connection may stay silent, above 0 and at most 3600; a whole request may take ten
-            times as long.
+            times as long. Another process that holds a lock may stay silent as long, and at least 3 s.
         retries: How often a failed request is retried, 0 to 10.
         now: A fixed time (µs since the epoch) for replays and tests; None for the real time.
     """
 
     cache_dir: Path = _setting("cache_dir", "~/.cache/ckvd", _folder, "a folder")
+    cache_shared: Shared = _setting("cache_shared", "off", Shared, "'off', 'group' or 'all'")
     vision_url: str = _setting(
         "vision_url", "https://data.binance.vision", _any_url, "an https URL, a folder or another fsspec URL"
     )
@@ -145,6 +151,7 @@ class Settings:
     cm_url: str = _setting("cm_url", "https://dapi.binance.com", _web_url, "an http or https URL")
     checksum: str = _setting("checksum", "strict", _one_of("strict", "warn"), "'strict' or 'warn'")
     offline: bool = _setting("offline", "0", _boolean, "1 or 0")
+    mmap: bool = _setting("mmap", "1", _boolean, "1 or 0")
     concurrency: int = _setting("concurrency", 8, _count(1, 64), "a whole number from 1 to 64")
     timeout: float = _setting("timeout", 30.0, _seconds, "seconds, above 0 and at most 3600")
     retries: int = _setting("retries", 3, _count(0, 10), "a whole number from 0 to 10")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import itertools
 import json
-import threading
 import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 from duckdb.func import FunctionNullHandling
 
+from ckvd_sql.disk.locks import ThreadLock
 from ckvd_sql.errors import CkvdError
 from ckvd_sql.market.parse import parse_flag, parse_market
 from ckvd_sql.market.query import parse_query
@@ -63,7 +63,7 @@ _numbers = itertools.count(1)
 _registered: weakref.WeakKeyDictionary[DuckDBPyConnection, _Registration] = weakref.WeakKeyDictionary()
 _kept: set[DuckDBPyConnection] = set()
 _binders: list[Callable[[str, str], str]] = []
-_lock = threading.Lock()
+_lock = ThreadLock()
 
 
 def connect(database: str | Path = ":memory:", *, read_only: bool = False, **settings: Any) -> DuckDBPyConnection:
@@ -152,7 +152,7 @@ class _Registration:
         self._con = weakref.ref(con)
         self._resolver = Resolver(settings)
         self._bound: OrderedDict[str, tuple[duckdb.DuckDBPyRelation, str]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ThreadLock()
         self.shared = shared
         self.function = f"__ckvd_bind_{next(_numbers)}"
 

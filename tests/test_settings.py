@@ -9,12 +9,14 @@ import pytest
 
 import ckvd_sql
 from ckvd_sql import CryptoKlineVisionData, Settings, SettingsError
+from ckvd_sql.disk.files import Shared
 from ckvd_sql.market.parse import parse_time
 from ckvd_sql.market.series import Market
 
 #: For each setting: text for the environment and its parsed value, an argument and its parsed value.
 VALUES: dict[str, tuple[str, Any, Any, Any]] = {
     "cache_dir": ("/tmp/one", Path("/tmp/one"), Path("/tmp/two"), Path("/tmp/two")),  # noqa: S108 (never created)
+    "cache_shared": ("group", Shared.GROUP, "all", Shared.ALL),
     "vision_url": ("s3://bucket/", "s3://bucket", "https://mirror.example", "https://mirror.example"),
     "spot_url": ("https://a.example/", "https://a.example", "http://127.0.0.1:1", "http://127.0.0.1:1"),
     "um_url": ("https://b.example", "https://b.example", "https://c.example", "https://c.example"),
@@ -30,6 +32,9 @@ VALUES: dict[str, tuple[str, Any, Any, Any]] = {
 INVALID: list[tuple[str, Any]] = [
     ("cache_dir", ""),
     ("cache_dir", "~nosuchuser/x"),
+    ("cache_shared", ""),
+    ("cache_shared", "umask"),
+    ("cache_shared", "0770"),
     ("vision_url", " "),
     ("vision_url", "nosuch://x"),
     ("spot_url", "ftp://x"),
@@ -99,7 +104,7 @@ def test_an_invalid_value_in_the_environment_is_refused_by_the_setting_s_name(
 
 
 def test_an_unknown_setting_is_refused_with_a_list_of_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match="there are only cache_dir, vision_url"):
+    with pytest.raises(SettingsError, match="there are only cache_dir, cache_shared, vision_url"):
         Settings.load(cachedir="x")
 
 

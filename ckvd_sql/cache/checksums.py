@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import OrderedDict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ckvd_sql.cache.files import read_whole, write_whole
-from ckvd_sql.cache.folder import SeriesFolder
+from ckvd_sql.disk.files import read_whole
 from ckvd_sql.market.provenance import WrongChecksum
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ckvd_sql.cache.folder import SeriesFolder
     from ckvd_sql.market.series import Series
 
 #: The file of a series: a line for each archive, of the published SHA-256, that of its zip, and its URL.
@@ -30,30 +31,31 @@ class WrongChecksums:
     """The memory of one cache. Safe for any number of threads and processes.
 
     Args:
-        root: The cache folder.
+        folder: Gives the folder of a series.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = str(root)
+    def __init__(self, folder: Callable[[Series], SeriesFolder]) -> None:
+        self._folder = folder
         self._known: OrderedDict[str, WrongChecksum] = OrderedDict()
 
     def recall(self, series: Series, url: str) -> WrongChecksum | None:
         """What is remembered of the archive at a URL."""
-        return self._known.get(url) or _read(SeriesFolder(self._root, series)).get(url)
+        return self._known.get(url) or _read(self._folder(series)).get(url)
 
     def remember(self, series: Series, url: str, wrong: WrongChecksum) -> None:
         """Remember that a series' archive has a wrong checksum. A disk that refuses is no error."""
         _add(self._known, url, wrong)
         if not _LINE.fullmatch(_line(url, wrong)):
             return
-        folder = SeriesFolder(self._root, series)
+        folder = self._folder(series)
+
+        def content() -> bytes:
+            known = _read(folder)
+            _add(known, url, wrong)
+            return "".join(f"{_line(*entry)}\n" for entry in known.items()).encode()
+
         with contextlib.suppress(OSError, ValueError):
-            Path(folder.path).mkdir(parents=True, exist_ok=True)
-            with folder.lock(_NAME):
-                known = _read(folder)
-                _add(known, url, wrong)
-                lines = "".join(f"{_line(*entry)}\n" for entry in known.items())
-                write_whole(Path(folder.path, _NAME), [lines.encode()])
+            folder.write_beside(_NAME, content)
 
 
 def _add(known: OrderedDict[str, WrongChecksum], url: str, wrong: WrongChecksum) -> None:

@@ -19,15 +19,19 @@ from ckvd_sql.market.periods import DAY, day_start, moment_of
 from ckvd_sql.market.provenance import GapCheck, Provenance, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import date
 
     import pyarrow as pa
 
     from ckvd_sql.cache.arrowfile import ArrowFile
-    from ckvd_sql.cache.files import FileStamp
+    from ckvd_sql.disk.files import FileStamp
     from ckvd_sql.market.series import Series
 
-FORMAT = "1"
+FORMAT = "2"
+
+#: Files of the first format have no checksums of their columns.
+_FORMATS = (FORMAT, "1")
 
 #: The process is short of open files or memory; the day file may well be valid.
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -86,18 +90,20 @@ def encode(series: Series, day: date, rows: pa.RecordBatch, provenance: Provenan
     )
 
 
-def read(path: str, series: Series, day: date) -> ArrowFile:
-    """A day's file, validated as far as it can be without reading its values.
+def read(path: str, series: Series, day: date, *, mapped: bool = True) -> ArrowFile:
+    """A day's file, validated as far as it can be without reading its values, which are for `check`.
+
+    It may be a symbolic link, as tools that version data put in place.
 
     Raises:
         FileNotFoundError: There is none.
         CacheError: It is torn, foreign, damaged or another day's.
     """
     try:
-        file = arrowfile.read(path, series.schema)
+        file = arrowfile.read(path, series.schema, mapped=mapped, follow=True)
         found = tuple(file.metadata.get(key, b"").decode() for key in (b"ckvd.format", b"ckvd.series", b"ckvd.date"))
         expected = (FORMAT, series.key, str(day))
-        if found != expected:
+        if found[0] not in _FORMATS or found[1:] != expected[1:]:
             raise ValueError(f"its metadata says {' '.join(found).strip() or 'nothing'}, not {' '.join(expected)}")
         source_of(file)
         times, begin = open_times(file.rows), day_start(day)
@@ -108,6 +114,14 @@ def read(path: str, series: Series, day: date) -> ArrowFile:
     except UNREADABLE as error:
         raise _unusable(path, error) from error
     return file
+
+
+def check(file: ArrowFile, path: str, columns: Iterable[str]) -> None:
+    """Compare the values of some columns of a day's file with their checksums. Raises `CacheError`."""
+    try:
+        file.check(columns)
+    except ValueError as error:
+        raise _unusable(path, error) from error
 
 
 def source_of(file: ArrowFile) -> Source:

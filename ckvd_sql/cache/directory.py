@@ -2,15 +2,14 @@
 
 Files come and go by renames, which change the folder's time. So a listing is valid for as long as that time stays the
 same, which one `stat` tells. A listing with the stamp of every file is also stored on disk, since a new process would
-otherwise begin with thousands of `stat` calls. A file that is changed in place, which the product never does, is not
-detected by that `stat`.
+otherwise begin with thousands of `stat` calls. A file that is overwritten in place, as copying tools do, leaves the
+folder's time as it is; `Snapshot` compares the stamps of the files that it gives rows of.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ckvd_sql.cache.files import FileStamp, changed_at, with_digest, without_digest
+from ckvd_sql.disk.files import FileStamp, changed_at, is_settled, with_digest, without_digest
 from ckvd_sql.market.periods import day_number
 
 if TYPE_CHECKING:
@@ -27,13 +26,15 @@ if TYPE_CHECKING:
 #: The ending of a day file's name.
 SUFFIX = ".arrow"
 
-#: A row a file: day since the epoch, time of change in ns, size in bytes, inode number.
+#: A row a file: day since the epoch, and the fields of its `FileStamp`.
 Stamps = npt.NDArray[np.int64]
+
+#: The days that a name can have, as days since the epoch.
+_FIRST_DAY, _LAST_DAY = day_number(date.min), day_number(date.max)
 
 _FIELDS = 1 + len(FileStamp._fields)
 
-#: ns; a folder that changed more recently may change again within the same tick of a coarse file system's clock.
-_SETTLE_TIME = 2_000_000_000
+_FORMAT = "2"  # 1 did not have the times of modification
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +73,8 @@ def read_stats(folder: str) -> tuple[Directory, bool]:
 
     It may be stored where nothing changed just before or meanwhile.
     """
-    changed, began = changed_at(folder), time.time_ns()
+    changed = changed_at(folder)
+    settled = is_settled(changed)
     rows = []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -80,22 +82,26 @@ def read_stats(folder: str) -> tuple[Directory, bool]:
                 with contextlib.suppress(FileNotFoundError):
                     rows.append((number, *FileStamp.of(entry.stat())))
     stamps = np.array(sorted(rows), dtype=np.int64).reshape(-1, _FIELDS)
-    settled = began - changed > _SETTLE_TIME and changed_at(folder) == changed
-    return Directory(changed, np.ascontiguousarray(stamps[:, 0]), stamps), settled
+    return Directory(changed, np.ascontiguousarray(stamps[:, 0]), stamps), settled and changed_at(folder) == changed
 
 
 def serialize(changed: int, stamps: Stamps, key: str) -> bytes:
     """A listing with stamps as bytes, of the series with this key."""
-    return with_digest(np.int64(changed).tobytes() + stamps.tobytes(), key)
+    return with_digest(np.int64(changed).tobytes() + stamps.tobytes(), f"{_FORMAT} {key}")
 
 
 def deserialize(stored: bytes, key: str, changed: int) -> Directory | None:
     """The listing that was stored; None where it is another series', damaged, or the folder has changed since."""
-    content = without_digest(stored, key)
+    content = without_digest(stored, f"{_FORMAT} {key}")
     if content is None or int.from_bytes(content[:8], "little") != changed:
         return None
+    if len(content) % (8 * _FIELDS) != 8:  # noqa: PLR2004 (the bytes of the time)
+        return None
     stamps = np.frombuffer(content[8:], dtype=np.int64).reshape(-1, _FIELDS)
-    return Directory(changed, np.ascontiguousarray(stamps[:, 0]), stamps)
+    numbers = np.ascontiguousarray(stamps[:, 0])
+    if len(numbers) and not (numbers[0] >= _FIRST_DAY and numbers[-1] <= _LAST_DAY and (np.diff(numbers) > 0).all()):
+        return None
+    return Directory(changed, numbers, stamps)
 
 
 def _day_numbers(names: Iterable[str]) -> Iterator[int]:

@@ -5,22 +5,22 @@ It knows no Arrow, and nothing of what day files and derived files hold.
 
 from __future__ import annotations
 
+import time
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckvd_sql.cache.directory import SUFFIX
-from ckvd_sql.cache.files import write_whole
+from ckvd_sql.disk.files import Shared, make_folder, read_whole, with_digest, without_digest, write_whole
+from ckvd_sql.disk.locks import PATIENCE, LockFile
 from ckvd_sql.market.parse import parse_time
 from ckvd_sql.market.periods import moment_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import date
 
-    # At run time filelock, and asyncio with it, is loaded by the first write: most scans only read.
-    from filelock import FileLock
-
+    from ckvd_sql.cache.arrowfile import ArrowFile
     from ckvd_sql.market.series import Series
 
 #: The folder, beside the day files, of files that are derived from them and may be deleted at any time.
@@ -28,6 +28,8 @@ DERIVED = ".packs"
 
 #: The file with the open time of the series' first bar.
 _LISTED = ".listed"
+
+_NO_BAR_BEFORE = parse_time("2017-01-01", "the year in which Binance opened")
 
 #: The folder, in the root of a cache, of its lock files.
 LOCKS = ".locks"
@@ -50,6 +52,10 @@ class OpenFiles:
         self._maps += maps
         self._bytes += size
 
+    def count(self, file: ArrowFile) -> None:
+        """Count an opened file."""
+        self.add(maps=int(file.mapped), size=0 if file.mapped else file.stamp.size)
+
     def start_over(self) -> bool:
         """Whether it is too much; if so the count starts over."""
         exceeded = self._maps > _MAPPED_FILES or self._bytes > _HELD_BYTES
@@ -64,12 +70,20 @@ class SeriesFolder:
     Args:
         root: The cache folder.
         series: The series.
+        shared: Who else may use what is written.
+        patience: Seconds without a sign of life after which another writer is not waited for.
+        mapped: Whether its files are mapped; else they are read into memory.
     """
 
-    __slots__ = ("_root", "key", "path")
+    __slots__ = ("_patience", "_root", "_shared", "key", "mapped", "path")
 
-    def __init__(self, root: str, series: Series) -> None:
-        self._root = root
+    def __init__(
+        self, root: str, series: Series, shared: Shared = Shared.OFF, patience: float = PATIENCE, *, mapped: bool = True
+    ) -> None:
+        self._root = Path(root)
+        self._shared = shared
+        self._patience = patience
+        self.mapped = mapped
         self.key = series.key
         self.path = f"{root}/{series.key}"
 
@@ -82,36 +96,61 @@ class SeriesFolder:
         return f"{self.path}/{DERIVED}/{name}"
 
     def read_first_open(self) -> int | None:
-        """The open time of the series' first bar in microseconds since the epoch, where it has been stored."""
+        """The open time of the series' first bar in microseconds since the epoch, where it has been stored.
+
+        A wrong one would hide the bars before it, so one that is damaged or impossible is as if not stored.
+        """
         try:
-            return parse_time(Path(self.path, _LISTED).read_text(), "listed")
+            content = without_digest(read_whole(f"{self.path}/{_LISTED}"), self.key)
+            instant = _NO_BAR_BEFORE - 1 if content is None else parse_time(str(content, "ascii"), "listed")
         except (OSError, ValueError):
             return None
+        return instant if _NO_BAR_BEFORE <= instant <= time.time_ns() // 1000 else None
 
     def write_first_open(self, instant: int) -> None:
         """Store the open time of the series' first bar. Raises `OSError`."""
-        Path(self.path).mkdir(parents=True, exist_ok=True)
-        with self.lock("listed"):
-            write_whole(Path(self.path, _LISTED), [moment_of(instant).isoformat().encode()])
+        self.write_beside(_LISTED, lambda: with_digest(moment_of(instant).isoformat().encode(), self.key))
+
+    def write_beside(self, name: str, content: Callable[[], bytes]) -> None:
+        """Write a small file beside the day files. Its content is asked for under its lock. Raises `OSError`."""
+        with self.lock(name).hold() as lock:
+            self._write(name, [content()], lock)
+
+    def write_days(self, name: str, days: Iterable[tuple[date, list[bytes]]]) -> OSError | None:
+        """Write day files under the lock of this name; why the disk has refused some, if it did."""
+        refused = None
+        with self.lock(name).hold() as lock:
+            for day, content in days:
+                try:
+                    self._write(f"{day}{SUFFIX}", content, lock)
+                except OSError as error:
+                    refused = error
+                lock.give_sign()
+        return refused
 
     def write_derived(self, name: str, content: Iterable[bytes]) -> bool:
         """Write a derived file, non-blocking; whether it was written. A disk that refuses is no error."""
         try:
-            Path(self.path, DERIVED).mkdir(exist_ok=True)
-            with self.lock(f"{DERIVED}/{name}").acquire(timeout=0):
-                write_whole(Path(self.derived_path(name)), content)
+            if not Path(self.path).is_dir():
+                return False
+            with self.lock(f"{DERIVED}/{name}").hold(wait=False) as lock:
+                if not lock.held:
+                    return False
+                self._write(f"{DERIVED}/{name}", content, lock)
         except OSError:
             return False
         return True
 
-    def lock(self, name: str) -> FileLock:
-        """A lock for one writer at a time of what has this name in the folder. Raises `OSError`.
+    def lock(self, name: str) -> LockFile:
+        """A lock for one writer at a time of what has this name in the folder.
 
         It is held while that is written, and never while waiting for another lock.
         """
-        locks = Path(self._root, LOCKS)
-        locks.mkdir(parents=True, exist_ok=True)
-        from filelock import FileLock  # noqa: PLC0415
-
         number = zlib.crc32(f"{self.key}/{name}".encode()) % _WRITE_LOCKS
-        return FileLock(locks / f"write-{number:02d}.lock", poll_interval=0.002)
+        path = self._root / LOCKS / f"write-{number:02d}.lock"
+        return LockFile(path, self._root, self._shared, patience=self._patience)
+
+    def _write(self, name: str, content: Iterable[bytes], lock: LockFile) -> None:
+        path = Path(self.path, name)
+        make_folder(path.parent, self._root, self._shared)
+        write_whole(path, content, self._shared, alone=lock.held)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
-from ckvd_sql.cache.files import with_digest, without_digest
+from ckvd_sql.disk.files import with_digest, without_digest
 from ckvd_sql.market.bars import INSTANT, schema_of
 from ckvd_sql.market.periods import day_number
 
@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from ckvd_sql.cache.dayfile import DayFile
     from ckvd_sql.cache.directory import Stamps
 
-_STAMP = ("number", "changed", "bytes", "inode")
+_MOST_ROWS = 86_400  # of a day
 
-#: A row a day file. `number` is the day since the epoch; it, `changed` (ns), `bytes` and `inode` are the file's stamp.
+_STAMP = ("number", "modified", "changed", "bytes", "inode")
+
+_FORMAT = "2"  # 1 did not have the times of modification
+
+#: A row a day file. `number` is the day since the epoch; it and the next four, times in ns, are the file's stamp.
 INVENTORY_SCHEMA = schema_of(
     *((name, pa.int64()) for name in _STAMP),
     ("rows", pa.int64()),
@@ -66,13 +70,27 @@ def serialize(inventory: pa.Table, key: str) -> bytes:
     sink = pa.BufferOutputStream()
     with ipc.new_stream(sink, INVENTORY_SCHEMA) as writer:
         writer.write_table(inventory.combine_chunks())
-    return with_digest(sink.getvalue().to_pybytes(), key)
+    return with_digest(sink.getvalue().to_pybytes(), f"{_FORMAT} {key}")
 
 
 def deserialize(stored: bytes, key: str) -> pa.Table | None:
-    """The inventory that was stored; None where it is damaged or another series'."""
-    content = without_digest(stored, key)
+    """The inventory that was stored; None where it is damaged, another series', or impossible."""
+    content = without_digest(stored, f"{_FORMAT} {key}")
     if content is None:
         return None
-    table = ipc.open_stream(pa.py_buffer(content)).read_all()
-    return table if table.schema.equals(INVENTORY_SCHEMA) else None
+    try:
+        table = ipc.open_stream(pa.py_buffer(content)).read_all()
+        if not table.schema.equals(INVENTORY_SCHEMA):
+            return None
+        table.validate(full=True)
+    except (pa.ArrowException, OSError):
+        return None
+    return table if _is_possible(table) else None
+
+
+def _is_possible(inventory: pa.Table) -> bool:
+    """Whether these may be the metadata of day files."""
+    if any(inventory.column(name).null_count for name in (*_STAMP, "rows", "source", "url", "fetched_at")):
+        return False
+    numbers, rows = (inventory.column(name).to_numpy() for name in ("number", "rows"))
+    return bool((np.diff(numbers) > 0).all() and (rows >= 0).all() and (rows <= _MOST_ROWS).all())

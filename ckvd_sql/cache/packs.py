@@ -21,14 +21,15 @@ from ckvd_sql.market.periods import DAY, HOUR, SECOND, Month, day_number, number
 from ckvd_sql.market.provenance import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import pyarrow as pa
 
+    from ckvd_sql.cache.arrowfile import ArrowFile
     from ckvd_sql.cache.directory import Stamps
     from ckvd_sql.market.series import Interval, Series
 
-FORMAT = "2"  # 1 did not have the sources
+FORMAT = "3"  # 1 did not have the sources, 2 no checksums of the columns
 
 _KEYS = (b"ckvd.pack", b"ckvd.series", b"ckvd.first", b"ckvd.last")
 
@@ -63,6 +64,7 @@ class Pack:
         rows: The rows.
         sources: Runs of days from one source: the last day of each run, and the source.
         fingerprint: The fingerprint of the day files that it was made from.
+        file: The file that it was read from; None where it is in memory alone.
     """
 
     first: int
@@ -70,6 +72,7 @@ class Pack:
     rows: pa.RecordBatch
     sources: tuple[tuple[int, Source], ...]
     fingerprint: str
+    file: ArrowFile | None = None
 
     def covers(self, number: int) -> bool:
         """Whether the rows of a day that has a file are in the pack."""
@@ -86,6 +89,11 @@ class Pack:
                 parts.append(SourcedRows(source, rows))
                 first = end + 1
         return parts
+
+    def check(self, columns: Iterable[str]) -> None:
+        """Compare the values of some columns with their checksums. Raises `ValueError`."""
+        if self.file:
+            self.file.check(columns)
 
     def is_valid(self, stamps: Stamps) -> bool:
         """Whether the day files are still those it was made from, given the stamps of all that are there now."""
@@ -125,13 +133,13 @@ def source_runs(numbers: list[int], days: list[SourcedRows]) -> tuple[tuple[int,
     return tuple((numbers[at], sources[at]) for at in ends)
 
 
-def read(path: str, series: Series, period: PackPeriod) -> Pack | None:
+def read(path: str, series: Series, period: PackPeriod, *, mapped: bool = True) -> Pack | None:
     """A period's pack; None where there is no readable one of this series and period.
 
     Whether its day files are the same is not known before `Pack.is_valid`.
     """
     try:
-        file = arrowfile.read(path, series.schema)
+        file = arrowfile.read(path, series.schema, mapped=mapped)
         found = [file.metadata[key].decode() for key in _KEYS]
         first, last = int(found[2]), int(found[3])
         times = open_times(file.rows)
@@ -144,7 +152,7 @@ def read(path: str, series: Series, period: PackPeriod) -> Pack | None:
         ends = [number for number, _ in sources]
         if ends != sorted(set(ends)) or not first <= ends[0] or ends[-1] != last:
             return None
-        return Pack(first, last, file.rows, sources, file.metadata[b"ckvd.files"].decode())
+        return Pack(first, last, file.rows, sources, file.metadata[b"ckvd.files"].decode(), file)
     except UNREADABLE:
         return None
 

@@ -1,7 +1,9 @@
 """The rows of a series' folder as it was at one moment: by day, or by ranges of days in as few batches as possible.
 
-Opened files stay open for as long as the snapshot lives, which is as long as the folder does not change. Ranges come
-from packs where there are valid ones; where most of a period had to be read day by day, its pack is written.
+What was read stays in memory for as long as the snapshot lives, which is as long as the folder does not change. A file
+that is overwritten in place does not change its folder, so the files that rows are given of are compared by their
+stamps each time. Ranges come from packs where there are valid ones; where most of a period had to be read day by day,
+its pack is written.
 """
 
 from __future__ import annotations
@@ -10,15 +12,15 @@ import contextlib
 import functools
 import logging
 from itertools import groupby
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from ckvd_sql.cache import dayfile, directory, inventory, packs
 from ckvd_sql.cache.dayfile import SourcedRows
-from ckvd_sql.cache.files import read_whole
+from ckvd_sql.cache.series_packs import SeriesPacks
+from ckvd_sql.disk.files import FileStamp, is_settled, read_whole
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import join_days, open_times
 from ckvd_sql.market.periods import day_number, numbered_day
@@ -46,6 +48,13 @@ _WORTH_WRITING = 28
 _RANGES = 64
 
 
+class _Range(NamedTuple):
+    """Rows of a range of days, and the columns of which the values have been checked."""
+
+    parts: list[SourcedRows]
+    columns: frozenset[str]
+
+
 class Snapshot:
     """A series' folder at one moment.
 
@@ -62,11 +71,17 @@ class Snapshot:
         self._series = series
         self._listing = listing
         self._open_files = open_files
-        self._opened: dict[int, SourcedRows] = {}
-        self._packs: dict[str, Pack | None] = {}
-        self._tried: set[str] = set()
+        self._columns = frozenset(series.schema.names)
         self._inventory: pa.Table | None = None
-        self._ranges: dict[tuple[date, date], list[SourcedRows]] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget what was read."""
+        self._opened: dict[int, ArrowFile] = {}
+        self._stamps_known = _stamps_by_number(self._listing)
+        self._unsettled: set[int] = set()
+        self._packs = SeriesPacks(self._folder, self._series, self._open_files)
+        self._ranges: dict[tuple[date, date], _Range] = {}
 
     @classmethod
     def take(cls, folder: SeriesFolder, series: Series, changed: int, open_files: OpenFiles) -> Snapshot:
@@ -98,7 +113,7 @@ class Snapshot:
             return self.first_open
         for number in self._listing.numbers[::-1].tolist():
             with contextlib.suppress(CacheError, FileNotFoundError):
-                if (rows := self._read(number).rows).num_rows:
+                if (rows := self._read(number, self._columns).rows).num_rows:
                     return int(open_times(rows)[0])
         return None
 
@@ -118,39 +133,48 @@ class Snapshot:
             return bool(found.stop - found.start == end - begin + 1)
         return self.days.issuperset(self._series.interval.open_days(first, last))
 
-    def read(self, day: date) -> SourcedRows:
-        """A day's rows. Raises as `dayfile.read`."""
+    def read(self, day: date, columns: Iterable[str] | None = None) -> SourcedRows:
+        """A day's rows. The values of the given columns, or of all, are checked. Raises as `dayfile.read`."""
         number = day_number(day)
         if not self._numbers(number, number):
             raise FileNotFoundError(self._folder.day_path(day))
+        self._compare_stamps([number])
+        wanted = self._columns if columns is None else frozenset(columns)
         (period,) = packs.periods(self._series.interval, number, number)
-        pack = self._pack(period) if period else None
-        return pack.days(number, number)[0] if pack and pack.covers(number) else self._read(number)
+        pack = self._pack(period, wanted) if period else None
+        return pack.days(number, number)[0] if pack and pack.covers(number) else self._read(number, wanted)
 
-    def read_range(self, first: date, last: date) -> list[SourcedRows]:
-        """The rows of every day that has a file from `first` to `last`, in order. Raises as `dayfile.read`."""
+    def read_range(self, first: date, last: date, columns: Iterable[str] | None = None) -> list[SourcedRows]:
+        """The rows of every day that has a file from `first` to `last`, in order; otherwise as `read`."""
+        begin, end = day_number(first), day_number(last)
+        self._compare_stamps(self._numbers(begin, end))
+        wanted = self._columns if columns is None else frozenset(columns)
         known = self._ranges.get((first, last))
-        if known is None:
+        if known is None or not wanted <= known.columns:
             if len(self._ranges) >= _RANGES:
                 self._ranges.clear()
-            known = self._ranges[first, last] = self._read_range(day_number(first), day_number(last))
-        return known
+            checked = wanted | (known.columns if known else frozenset())
+            known = self._ranges[first, last] = _Range(self._read_range(begin, end, wanted), checked)
+        return known.parts
 
-    def verify_pack(self, day: date) -> None:
-        """Compare a day's rows in its pack, if it has one, with those in its file. A pack that differs is deleted."""
+    def drop_wrong_pack(self, day: date) -> str | None:
+        """Delete the pack that has other rows of a day than its file; its path, None where there is no such pack."""
         number = day_number(day)
         (period,) = packs.periods(self._series.interval, number, number)
-        pack = self._pack(period, read_stats=True) if period else None
-        if period and pack and pack.covers(number) and pack.days(number, number) != [self._sourced(self._open(number))]:
-            path = self._folder.derived_path(period.file_name)
-            log.warning("pack %s has other bars of %s than the day file; it is deleted", path, day)
-            self._packs[period.name] = None
-            self._ranges.clear()
-            Path(path).unlink(missing_ok=True)
+        pack = self._pack(period, frozenset(), read_stats=True) if period else None
+        if not period or not pack or not pack.covers(number):
+            return None
+        with contextlib.suppress(ValueError):  # a value is damaged
+            pack.check(self._columns)
+            if pack.days(number, number) == [self._sourced(self._open(number))]:
+                return None
+        self._ranges.clear()
+        return self._packs.drop(period)
 
     def inventory(self, days: Iterable[date]) -> pa.Table:
         """The metadata of the files of some days, by `INVENTORY_SCHEMA`; unreadable ones are logged instead."""
         wanted = np.array([day_number(day) for day in days], dtype=np.int64)
+        self._compare_stamps(wanted.tolist())
         known = self._stored_inventory() if self._inventory is None else self._inventory
         new = []
         for number in np.setdiff1d(wanted, known.column("number").to_numpy()).tolist():
@@ -176,36 +200,52 @@ class Snapshot:
         stamps = None if stored is None else self._stamps()
         return inventory.from_files([]) if stored is None or stamps is None else inventory.valid_rows(stored, stamps)
 
+    # Files that are overwritten in place.
+
+    def _compare_stamps(self, numbers: list[int]) -> None:
+        """Start over where one of these days has another file than the one that is known."""
+        if not self._unsettled.isdisjoint(numbers):  # it may be overwritten within the same tick of the clock
+            self._forget()
+        for number in numbers:
+            known = self._stamps_known.get(number)
+            if known is not None and known != FileStamp.of_path(self._folder.day_path(numbered_day(number))):
+                with contextlib.suppress(OSError):
+                    self._listing, _ = directory.read_stats(self._folder.path)
+                self.__dict__.pop("days", None)
+                self._inventory = None
+                self._forget()
+                return
+
     # Ranges: out of packs where there are valid ones.
 
-    def _read_range(self, first: int, last: int) -> list[SourcedRows]:
+    def _read_range(self, first: int, last: int, columns: frozenset[str]) -> list[SourcedRows]:
         parts: list[SourcedRows] = []
         for period in packs.periods(self._series.interval, first, last):
             if period:
-                parts += self._read_period(period, max(first, period.first), min(last, period.last))
+                parts += self._read_period(period, max(first, period.first), min(last, period.last), columns)
             else:
-                parts += map(self._read, self._numbers(first, last))
+                parts += (self._read(number, columns) for number in self._numbers(first, last))
         return parts
 
-    def _read_period(self, period: PackPeriod, first: int, last: int) -> list[SourcedRows]:
+    def _read_period(self, period: PackPeriod, first: int, last: int, columns: frozenset[str]) -> list[SourcedRows]:
         """The days of one period: those in its pack from there, the others one by one."""
         wanted = self._numbers(first, last)
-        pack = self._pack(period, read_stats=len(wanted) >= _WORTH_WRITING)
+        pack = self._pack(period, columns, read_stats=len(wanted) >= _WORTH_WRITING)
         single = [number for number in wanted if not (pack and pack.covers(number))]
         most = 2 * len(wanted) >= len(self._numbers(period.first, period.last))
         if len(single) >= _WORTH_WRITING and most and (new := self._make_pack(period)):
             pack = new
             single = [number for number in wanted if not pack.covers(number)]
         if pack is None:
-            return self._read_joined(single)
+            return self._read_joined(single, columns)
         packed = pack.days(first, last) if first <= pack.last and pack.first <= last else []
         before, after = ([number for number in single if (number < pack.first) is early] for early in (True, False))
-        return [*self._read_joined(before), *packed, *self._read_joined(after)]
+        return [*self._read_joined(before, columns), *packed, *self._read_joined(after, columns)]
 
-    def _read_joined(self, numbers: list[int]) -> list[SourcedRows]:
+    def _read_joined(self, numbers: list[int], columns: frozenset[str]) -> list[SourcedRows]:
         """Days one by one, adjacent small ones of one source joined."""
         parts: list[SourcedRows] = []
-        for source, run in groupby(map(self._read, numbers), key=lambda day: day.source):
+        for source, run in groupby((self._read(number, columns) for number in numbers), key=lambda day: day.source):
             days = [day.rows for day in run]
             joined = join_days(days)
             if len(joined) < len(days):
@@ -215,45 +255,31 @@ class Snapshot:
 
     # Packs.
 
-    def _pack(self, period: PackPeriod, *, read_stats: bool = False) -> Pack | None:
-        """The period's pack, if there is a valid one.
+    def _pack(self, period: PackPeriod, columns: frozenset[str], *, read_stats: bool = False) -> Pack | None:
+        """The period's pack, if there is a valid one; the values of these columns are checked.
 
         Validation needs a `stat` of every file of the folder. Where there was none yet, it is done only if requested,
         since it takes longer than opening a few days.
         """
-        if period.name not in self._packs:
-            if self._listing.stamps is None and not read_stats:
-                return None
-            pack = packs.read(self._folder.derived_path(period.file_name), self._series, period)
-            stamps = self._stamps() if pack else None
-            valid = pack if pack and stamps is not None and pack.is_valid(stamps) else None
-            self._packs[period.name] = valid
-            self._open_files.add(maps=int(valid is not None))
-        return self._packs[period.name]
+        if self._packs.has_changed(period):
+            self._ranges.clear()
+        elif not self._packs.was_read(period) and self._listing.stamps is None and not read_stats:
+            return None
+        return self._packs.read(period, columns, self._stamps)
 
     def _make_pack(self, period: PackPeriod) -> Pack | None:
-        """A new pack; None where a day can't be read, or where the pack is large and can't be written."""
-        if period.name in self._tried:
-            return None
-        self._tried.add(period.name)
+        """A new pack; None where a day can't be read or may just be changing, or where it is large and not written."""
         numbers = self._numbers(period.first, period.last)
+        if self._packs.was_made(period):
+            return None
         try:
             files = [self._open(number) for number in numbers]
         except (CacheError, FileNotFoundError):
             return None
-        days = [self._sourced(file) for file in files]
+        if not all(_has_settled(file.stamp) for file in files):
+            return None
         stamps = np.array([(number, *file.stamp) for number, file in zip(numbers, files, strict=True)], dtype=np.int64)
-        written = self._folder.write_derived(period.file_name, packs.encode(self._series, days, stamps))
-        pack = packs.read(self._folder.derived_path(period.file_name), self._series, period) if written else None
-        if pack and pack.is_valid(stamps):  # and not what another process has written meanwhile
-            self._open_files.add(maps=1)
-            self._packs[period.name] = pack
-        elif len(joined := join_days([day.rows for day in days])) == 1:
-            self._open_files.add(size=joined[0].nbytes)
-            self._packs[period.name] = packs.Pack(
-                numbers[0], numbers[-1], joined[0], packs.source_runs(numbers, days), packs.fingerprint(stamps)
-            )
-        return self._packs.get(period.name)
+        return self._packs.make(period, list(map(self._sourced, files)), stamps)
 
     def _stamps(self) -> Stamps | None:
         """The stamp of each file; None where the folder has changed since this snapshot."""
@@ -265,6 +291,7 @@ class Snapshot:
             if listing.changed != self.changed or not np.array_equal(listing.numbers, self._listing.numbers):
                 return None
             self._listing = listing
+            self._stamps_known = _stamps_by_number(listing) | self._stamps_known
             if settled and listing.stamps is not None:
                 stored = directory.serialize(listing.changed, listing.stamps, self._folder.key)
                 self._folder.write_derived(_DIRECTORY, [stored])
@@ -277,18 +304,34 @@ class Snapshot:
         numbers: list[int] = self._listing.numbers[self._listing.between(first, last)].tolist()
         return numbers
 
-    def _read(self, number: int) -> SourcedRows:
-        day = self._opened.get(number)
-        if day is None:
-            file = self._open(number)
-            day = self._opened[number] = self._sourced(file)
-            self._open_files.add(maps=int(file.mapped), size=0 if file.mapped else file.stamp.size)
-        return day
+    def _read(self, number: int, columns: frozenset[str]) -> SourcedRows:
+        file = self._opened.get(number)
+        if file is None:
+            file = self._opened[number] = self._open(number, columns)
+            self._open_files.count(file)
+            self._stamps_known[number] = file.stamp
+            if not _has_settled(file.stamp):
+                self._unsettled.add(number)
+        else:
+            dayfile.check(file, self._folder.day_path(numbered_day(number)), columns)
+        return self._sourced(file)
 
     @staticmethod
     def _sourced(file: ArrowFile) -> SourcedRows:
         return SourcedRows(dayfile.source_of(file), file.rows)
 
-    def _open(self, number: int) -> ArrowFile:
+    def _open(self, number: int, columns: Iterable[str] | None = None) -> ArrowFile:
+        """A day's file, with the values of the given columns, or of all, checked."""
         day = numbered_day(number)
-        return dayfile.read(self._folder.day_path(day), self._series, day)
+        path = self._folder.day_path(day)
+        file = dayfile.read(path, self._series, day, mapped=self._folder.mapped)
+        dayfile.check(file, path, self._columns if columns is None else columns)
+        return file
+
+
+def _stamps_by_number(listing: Directory) -> dict[int, FileStamp]:
+    return {} if listing.stamps is None else {row[0]: FileStamp(*row[1:]) for row in listing.stamps.tolist()}
+
+
+def _has_settled(stamp: FileStamp) -> bool:
+    return is_settled(max(stamp.modified, stamp.changed))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import time
 import zlib
 from collections import OrderedDict
 from itertools import groupby
@@ -20,9 +19,10 @@ from ckvd_sql.cache import dayfile
 from ckvd_sql.cache.checksums import WrongChecksums
 from ckvd_sql.cache.dayfile import SourcedRows
 from ckvd_sql.cache.directory import Directory
-from ckvd_sql.cache.files import changed_at, write_whole
 from ckvd_sql.cache.folder import LOCKS, OpenFiles, SeriesFolder
 from ckvd_sql.cache.snapshot import Snapshot
+from ckvd_sql.disk.files import Shared, changed_at, is_settled
+from ckvd_sql.disk.locks import PATIENCE, LockFile
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.periods import Month
 from ckvd_sql.market.series import INTERVALS, PROVIDER, Market, Series
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 _FETCH_LOCKS = 256  # lock files are shared by hash, so that their number stays bounded
 _SNAPSHOTS = 256
-_CLOCK_TICK = 50_000_000  # ns; a folder that changed just now may change again within the same tick of its disk
 
 
 class DayStore:
@@ -47,14 +46,22 @@ class DayStore:
 
     Args:
         root: The cache folder; it is made when the first day is written.
+        shared: Who else may use what is written.
+        patience: Seconds without a sign of life after which the holder of a lock is not waited for.
+        mapped: Whether files are mapped; else they are read into memory.
 
     Attributes:
         wrong_checksums: The archives whose published checksum is wrong for good.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, shared: Shared = Shared.OFF, patience: float = PATIENCE, *, mapped: bool = True
+    ) -> None:
         self.root = root
-        self.wrong_checksums = WrongChecksums(root)
+        self._shared = shared
+        self._patience = patience
+        self._mapped = mapped
+        self.wrong_checksums = WrongChecksums(self._folder)
         self._snapshots: OrderedDict[Series, Snapshot] = OrderedDict()
         self._open_files = OpenFiles()
 
@@ -83,7 +90,7 @@ class DayStore:
             new = Snapshot.take(folder, series, changed, self._open_files)
         except OSError:  # it does not exist, or may not be read
             return Snapshot(folder, series, Directory.empty(), self._open_files)
-        if time.time_ns() - changed > _CLOCK_TICK:
+        if is_settled(changed):
             self._snapshots[series] = new
             with contextlib.suppress(KeyError):  # another thread may do the same
                 while len(self._snapshots) > _SNAPSHOTS:
@@ -117,7 +124,9 @@ class DayStore:
 
     def read(self, series: Series, day: date) -> SourcedRows:
         """A day's rows; the batch's memory is the mapped file's. Raises as `dayfile.read`."""
-        file = dayfile.read(self._folder(series).day_path(day), series, day)
+        path = self._folder(series).day_path(day)
+        file = dayfile.read(path, series, day, mapped=self._mapped)
+        dayfile.check(file, path, file.rows.schema.names)
         return SourcedRows(dayfile.source_of(file), file.rows)
 
     def describe(self, series: Series, day: date) -> DayFile:
@@ -125,10 +134,12 @@ class DayStore:
         return dayfile.describe(self._folder(series).day_path(day), series, day)
 
     def verify(self, series: Series, day: date) -> DayFile:
-        """The same, after comparing every value of the file with its hash, and the day's rows in its pack with them."""
-        file = dayfile.describe(self._folder(series).day_path(day), series, day, verify=True)
-        self.snapshot(series).verify_pack(day)
-        return file
+        """The same, after comparing every value of the file with its checksum."""
+        return dayfile.describe(self._folder(series).day_path(day), series, day, verify=True)
+
+    def drop_wrong_pack(self, series: Series, day: date) -> str | None:
+        """The path of the pack that has other rows of a day than its file, which is deleted; None where none has."""
+        return self.snapshot(series).drop_wrong_pack(day)
 
     def write(self, series: Series, day: date, rows: pa.RecordBatch, provenance: Provenance) -> None:
         """Store a complete day. Raises as `write_days`."""
@@ -143,14 +154,8 @@ class DayStore:
         refused: OSError | None = None
         folder = self._folder(series)
         for month, of_month in groupby(days, key=Month.of):
-            Path(folder.path).mkdir(parents=True, exist_ok=True)
-            with folder.lock(str(month)):
-                for day in of_month:
-                    content = dayfile.encode(series, day, *days[day])
-                    try:
-                        write_whole(Path(folder.day_path(day)), content)
-                    except OSError as error:
-                        refused = error
+            contents = ((day, dayfile.encode(series, day, *days[day])) for day in of_month)
+            refused = folder.write_days(str(month), contents) or refused
         if refused:
             raise refused
 
@@ -186,21 +191,16 @@ class DayStore:
     async def fetch_lock(self, series: Series, period: Period) -> AsyncIterator[None]:
         """One fetch at a time for a period of a series, among all threads and processes on this cache.
 
-        Where the disk does not allow a lock file nothing can be shared either, and there is no lock.
+        Where the disk does not allow a lock file nothing can be shared either, and there is no lock. Nor is there
+        one where another holder gives no sign of life for long: then a period may be fetched twice.
         """
-        from filelock import AsyncFileLock  # noqa: PLC0415 (loaded by scans that fetch)
-
         name = f"{zlib.crc32(f'{series.key}/{period}'.encode()) % _FETCH_LOCKS:03d}.lock"
-        async with contextlib.AsyncExitStack() as stack:
-            with contextlib.suppress(OSError):
-                locks = self.root / LOCKS
-                locks.mkdir(parents=True, exist_ok=True)
-                lock = AsyncFileLock(locks / name, poll_interval=0.02, run_in_executor=False)  # it never blocks
-                await stack.enter_async_context(lock)
+        lock = LockFile(self.root / LOCKS / name, self.root, self._shared, patience=self._patience)
+        async with lock.hold_async():
             yield
 
     def _folder(self, series: Series) -> SeriesFolder:
-        return SeriesFolder(str(self.root), series)
+        return SeriesFolder(str(self.root), series, self._shared, self._patience, mapped=self._mapped)
 
 
 def _folders(path: Path) -> list[str]:

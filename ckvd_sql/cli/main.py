@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from ckvd_sql import FetchReport, Settings
+    from ckvd_sql.disk.files import Shared
     from ckvd_sql.scan.plan import DayPlan
 
 
@@ -125,7 +126,7 @@ def fetch(asked: dict[str, Any], settings: Settings) -> None:
     from ckvd_sql import CryptoKlineVisionData
     from ckvd_sql.cli import terminal
 
-    _check_writable(settings.cache_dir)
+    _check_writable(settings.cache_dir, settings.cache_shared)
     totals = {symbol: len(days) for symbol, days in _planned(asked, settings).items()}
     with terminal.Bars(totals) as bars:
         report = CryptoKlineVisionData(settings).fetch(
@@ -144,10 +145,12 @@ def fetch(asked: dict[str, Any], settings: Settings) -> None:
         sys.exit(1)
 
 
-def _check_writable(folder: Path) -> None:
+def _check_writable(folder: Path, shared: Shared) -> None:
     """Refuse a cache folder that can't be written: the library would serve bars without caching them."""
+    from ckvd_sql.disk.files import make_folder
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, folder, shared)
     except OSError as error:
         raise click.ClickException(f"the cache folder {folder} can't be created: {error.strerror}") from error
     if not os.access(folder, os.W_OK):

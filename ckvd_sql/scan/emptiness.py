@@ -13,7 +13,7 @@ from ckvd_sql.fetch.learnt import learnt_from
 from ckvd_sql.market.periods import DAY, Month, day_of, day_start, moment_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Collection, Generator
     from datetime import date
 
     from ckvd_sql.market.periods import Span
@@ -27,13 +27,15 @@ log = logging.getLogger("ckvd_sql")
 _MOST_NAMED = 3
 
 
-def stream_for_user(resolver: Resolver, query: Query, pruning: Pruning | None = None) -> Generator[Step]:
+def stream_for_user(
+    resolver: Resolver, query: Query, pruning: Pruning | None = None, columns: Collection[str] | None = None
+) -> Generator[Step]:
     """As `Resolver.stream`; when all bars were taken, one warning names the series of the query that have none.
 
     Nothing is said where the filter may be why there are none, or where no bar of the range can be closed yet.
     """
     with_bars: set[str] = set()
-    with contextlib.closing(resolver.stream(query, pruning)) as steps:
+    with contextlib.closing(resolver.stream(query, pruning, columns=columns)) as steps:
         for step in steps:
             if step.series.symbol not in with_bars and any(batch.num_rows for batch in step.batches()):
                 with_bars.add(step.series.symbol)

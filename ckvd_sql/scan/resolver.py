@@ -21,7 +21,7 @@ from ckvd_sql.market.periods import DAY, Month, day_of, day_start, format_days
 from ckvd_sql.scan.blocks import blocks_of_query, plan_of_series
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Collection, Generator, Iterable, Iterator
     from concurrent.futures import Future
     from datetime import date
 
@@ -84,7 +84,7 @@ class Resolver:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.store = DayStore(settings.cache_dir)
+        self.store = DayStore(settings.cache_dir, settings.cache_shared, settings.timeout, mapped=settings.mmap)
 
     def plans(self, query: Query) -> Iterator[tuple[Series, list[DayPlan]]]:
         """Each series of a query with its plan, from the names of files in the cache alone."""
@@ -93,13 +93,20 @@ class Resolver:
             yield series, plan_of_series(query, series, self.store.snapshot(series))
 
     def stream(
-        self, query: Query, pruning: Pruning | None = None, *, whole_days: bool = False, keep_going: bool = False
+        self,
+        query: Query,
+        pruning: Pruning | None = None,
+        *,
+        columns: Collection[str] | None = None,
+        whole_days: bool = False,
+        keep_going: bool = False,
     ) -> Generator[Step]:
         """The query's bars in order, symbol by symbol. Closing the iterator ends all fetching.
 
         Args:
             query: The query.
             pruning: Leaves out the days of which the filter keeps nothing; days that it keeps in part come whole.
+            columns: The columns that are used, of which alone the stored values are checked; None for all.
             whole_days: Yield day by day, and no day cut to the query.
             keep_going: Yield the days that can't be had as failures of their step, instead of raising.
 
@@ -113,7 +120,10 @@ class Resolver:
         ]
         with FetchSession(self.settings, self.store, query.now) as session:
             for block, fetching in self._fetch_ahead(session, blocks):
-                if block.cached_span and (bars := self._read_range(block.series, block.cached_span)) is not None:
+                if (
+                    block.cached_span
+                    and (bars := self._read_range(block.series, block.cached_span, columns)) is not None
+                ):
                     yield Step(block.series, cached=tuple(bars))
                     continue
                 days, failures = self._read_block(block, fetching, session, keep_going=keep_going)
@@ -202,14 +212,14 @@ class Resolver:
                 yield ahead.popleft()
         yield from ahead
 
-    def _read_range(self, series: Series, span: Span) -> list[SourcedRows] | None:
+    def _read_range(self, series: Series, span: Span, columns: Collection[str] | None) -> list[SourcedRows] | None:
         """A range out of the cache; None where it must be read day by day, because a day is gone or can't be read."""
         first, last = day_of(span.start), day_of(span.end - 1)
         snapshot = self.store.snapshot(series)
         if not snapshot.has_all(first, last):
             return None
         try:
-            parts = snapshot.read_range(first, last)
+            parts = snapshot.read_range(first, last, columns)
         except (CacheError, FileNotFoundError):
             return None
         if span.start == day_start(first) and span.end == day_start(last) + DAY:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from ckvd_sql.errors import InvalidSymbolError, ProviderError, ProviderUnavailableError, RateLimitError
 from ckvd_sql.market.periods import moment_of
+from ckvd_sql.sources.weight import LONGEST_BAN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,6 @@ _INVALID_SYMBOL_STATUS = -1122
 
 #: Seconds to wait where a 429 or 418 does not say; bans last from 2 minutes to 3 days.
 _WAIT_UNSTATED = {_TOO_MANY_REQUESTS: 60.0, _BANNED: 120.0}
-_LONGEST_BAN = 3 * 86_400.0
 
 _SPOT_HOST = "https://data-api.binance.vision"
 
@@ -69,7 +69,7 @@ class Refusal:
             seconds = float(self.headers["Retry-After"])
         except (KeyError, ValueError):
             return _WAIT_UNSTATED[self.status]
-        return min(max(seconds, 1.0), _LONGEST_BAN) if math.isfinite(seconds) else _WAIT_UNSTATED[self.status]
+        return min(max(seconds, 1.0), LONGEST_BAN) if math.isfinite(seconds) else _WAIT_UNSTATED[self.status]
 
     def error(self, now: float) -> CkvdError:
         """The exception; `now` is in seconds since the epoch."""

@@ -231,7 +231,12 @@ class RestClient:
         """The body of one request, sent once the budget allows it; anything but status 200 raises."""
         budget = self._budgets.get(market) or self._budgets.setdefault(
             market,
-            WeightBudget(market, self._settings.rest_url(market), self._settings.cache_dir / ".rest"),
+            WeightBudget(
+                market,
+                self._settings.rest_url(market),
+                self._settings.cache_dir / ".rest",
+                self._settings.cache_shared,
+            ),
         )
         await self._wait_for(budget, cost, url)
         async with self._slots:

@@ -44,7 +44,7 @@ def klines_dataset(resolver: Resolver, make_query: Callable[[], Query]) -> LazyD
     def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[list[pa.RecordBatch]]:
         pruning = Pruning(filter_, KLINES_SCHEMA, lambda series: {"symbol": series.symbol})
         schema = pa.schema([KLINES_SCHEMA.field(name) for name in columns])
-        with contextlib.closing(stream_for_user(resolver, make_query(), pruning)) as steps:
+        with contextlib.closing(stream_for_user(resolver, make_query(), pruning, columns)) as steps:
             for step in steps:
                 symbol = step.series.symbol
                 for source, parts in groupby(step.cached, key=lambda part: part.source):

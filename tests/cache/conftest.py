@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ckvd_sql import CryptoKlineVisionData
-from ckvd_sql.cache import directory
+from ckvd_sql.cache import files
 from ckvd_sql.cache.store import DayStore
 from tests.support.cache_state import sandbox_settings
 from tests.support.day_files import HOURS, YEAR, read, write
@@ -40,10 +40,15 @@ def store(tmp_path: Path) -> DayStore:
     return DayStore(tmp_path / "cache")
 
 
+@pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and folders count as settled at once, so that packs are made without a wait."""
+    monkeypatch.setattr(files, "_TICK", 0)
+
+
 @pytest.fixture
-def packed(store: DayStore, monkeypatch: pytest.MonkeyPatch) -> DayStore:
-    """A store with a year of 1h in a pack, and a directory listing that is stored without waiting until it is safe."""
-    monkeypatch.setattr(directory, "_SETTLE_TIME", 0)
+def packed(store: DayStore) -> DayStore:
+    """A store with a year of 1h in a pack."""
     write(store, HOURS, YEAR)
     for _ in range(2):
         read(DayStore(store.root), HOURS, YEAR[0], YEAR[-1])

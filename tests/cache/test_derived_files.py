@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from filelock import FileLock
 
 from ckvd_sql.cache.store import DayStore
+from ckvd_sql.disk.locks import LockFile
 from ckvd_sql.errors import CacheError
+from ckvd_sql.maintenance import verify
 from ckvd_sql.market.series import INTERVALS, Market, Series
+from ckvd_sql.scan.resolver import Resolver
+from ckvd_sql.settings import Settings
 from tests.support.day_files import HOURS, MARCH, MINUTES, YEAR, bars_of, describe_all, expected, packs, read, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 def damages() -> dict[str, Callable[[bytes], bytes]]:
@@ -90,21 +94,33 @@ def test_a_period_with_a_damaged_day_is_not_packed(store: DayStore) -> None:
     assert packs(store, HOURS) == []
 
 
-def test_verify_deletes_a_pack_whose_values_differ_from_the_day_file(
-    packed: DayStore, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = packed.folder(HOURS) / ".packs" / "2023.pack"
+def damage_pack(store: DayStore) -> Path:
+    """Change a byte among the values of the only pack; the value is one of `MARCH[6]`."""
+    path = store.folder(HOURS) / ".packs" / "2023.pack"
     content = bytearray(path.read_bytes())
     value = np.float64(bars_of(HOURS, MARCH[6]).column("close")[3].as_py()).tobytes()
     content[content.index(value)] ^= 1
     path.write_bytes(content)
-    store = DayStore(packed.root)
-    assert store.verify(HOURS, MARCH[5]).rows == 24
-    assert path.exists()
-    assert store.verify(HOURS, MARCH[6]).rows == 24
+    return path
+
+
+def test_verify_deletes_a_pack_whose_values_are_damaged_and_says_so(packed: DayStore) -> None:
+    path = damage_pack(packed)
+    found = list(verify(Resolver(Settings.load(cache_dir=packed.root))))
     assert not path.exists()
-    assert "2023.pack has other bars of 2023-03-07" in caplog.text
-    assert read(store, HOURS, YEAR[0], YEAR[-1]).equals(expected(HOURS, YEAR))
+    (problem,) = [one for one in found if one.problem]
+    assert problem.problem == f"pack {path} had other bars than the day file; it was deleted"
+    assert problem.repaired
+    assert len(found) == len(YEAR)
+    assert read(DayStore(packed.root), HOURS, YEAR[0], YEAR[-1]).equals(expected(HOURS, YEAR))
+
+
+def test_a_query_does_not_use_a_pack_whose_values_are_damaged(
+    packed: DayStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = damage_pack(packed)
+    assert read(DayStore(packed.root), HOURS, YEAR[0], YEAR[-1]).equals(expected(HOURS, YEAR))
+    assert f"pack {path} can't be used: its values of close are not those that were written" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["days", "inventory", "2023.pack", ".2023.pack.tmp"])
@@ -122,6 +138,7 @@ def test_a_reader_does_not_wait_for_pack_write_locks(store: DayStore) -> None:
     write(store, HOURS, YEAR)
     with ExitStack() as held:
         for number in range(32):
-            held.enter_context(FileLock(store.root / ".locks" / f"write-{number:02d}.lock"))
+            path = store.root / ".locks" / f"write-{number:02d}.lock"
+            assert held.enter_context(LockFile(path, store.root).hold()).held
         assert read(store, HOURS, YEAR[0], YEAR[-1]).equals(expected(HOURS, YEAR))
     assert packs(store, HOURS) == []

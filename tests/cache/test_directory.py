@@ -7,8 +7,8 @@ import subprocess
 from datetime import date
 from typing import TYPE_CHECKING
 
-from ckvd_sql.cache.files import FileStamp
 from ckvd_sql.cache.store import DayStore
+from ckvd_sql.disk.files import FileStamp
 from tests.support.day_files import HOURS, YEAR, expected, read, write
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ckvd_sql.cache.directory import Directory, deserialize, read_names, read_stats, serialize
-from ckvd_sql.cache.files import FileStamp, changed_at
+from ckvd_sql.disk.files import FileStamp, changed_at
 from ckvd_sql.market.periods import day_number
 
 if TYPE_CHECKING:

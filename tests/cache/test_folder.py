@@ -7,16 +7,16 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
-from filelock import Timeout
 
 from ckvd_sql.cache.folder import OpenFiles, SeriesFolder
-from ckvd_sql.market.periods import DAY, Month
+from ckvd_sql.market.periods import DAY, Month, day_start
 from tests.support.bars import series
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HOURS = series("spot", "BTCUSDT", "1h")
+LISTED = day_start(date(2017, 8, 17))
 
 
 @pytest.fixture
@@ -33,21 +33,21 @@ def test_day_files_and_derived_files_have_their_places(folder: SeriesFolder, tmp
 
 def test_the_first_open_time_reads_back(folder: SeriesFolder) -> None:
     assert folder.read_first_open() is None
-    for instant in (5 * DAY + 1, 3 * DAY):
+    for instant in (LISTED + 5 * DAY + 1, LISTED + 3 * DAY):
         folder.write_first_open(instant)
         assert folder.read_first_open() == instant
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2024-13-01", "\0"])
 def test_a_first_open_time_that_is_damaged_is_unknown(folder: SeriesFolder, text: str) -> None:
-    folder.write_first_open(DAY)
+    folder.write_first_open(LISTED)
     with open(f"{folder.path}/.listed", "w") as file:  # noqa: PTH123
         file.write(text)
     assert folder.read_first_open() is None
 
 
 def test_series_do_not_share_a_first_open_time(folder: SeriesFolder, tmp_path: Path) -> None:
-    folder.write_first_open(DAY)
+    folder.write_first_open(LISTED)
     assert SeriesFolder(str(tmp_path), series("spot", "BTCUSDT", "1d")).read_first_open() is None
     assert SeriesFolder(str(tmp_path), series("um", "BTCUSDT", "1h")).read_first_open() is None
 
@@ -73,33 +73,33 @@ def test_a_disk_that_refuses_a_derived_file_is_no_error(folder: SeriesFolder, tm
 @pytest.mark.timeout(10)
 def test_a_derived_file_that_another_writes_is_not_waited_for(folder: SeriesFolder, tmp_path: Path) -> None:
     (tmp_path / HOURS.key).mkdir(parents=True)
-    with SeriesFolder(str(tmp_path), HOURS).lock(".packs/2024.pack"):
+    with SeriesFolder(str(tmp_path), HOURS).lock(".packs/2024.pack").hold():
         assert not folder.write_derived("2024.pack", [b"one"])
     assert folder.write_derived("2024.pack", [b"one"])
 
 
 def test_a_lock_is_for_one_writer_of_a_name_in_a_folder(folder: SeriesFolder, tmp_path: Path) -> None:
     again = SeriesFolder(str(tmp_path), HOURS)
-    with folder.lock("2024-01"), pytest.raises(Timeout):
-        again.lock("2024-01").acquire(timeout=0)
-    with again.lock("2024-01").acquire(timeout=0):
-        pass
+    with folder.lock("2024-01").hold(), again.lock("2024-01").hold(wait=False) as second:
+        assert not second.held
+    with again.lock("2024-01").hold(wait=False) as second:
+        assert second.held
 
 
 def test_the_number_of_lock_files_stays_bounded(tmp_path: Path) -> None:
     for number in range(20):
         one = SeriesFolder(str(tmp_path), series("spot", f"COIN{number}USDT", "1h"))
         for month in (Month(2020 + number, 1 + number % 12), Month(2019, 5)):
-            with one.lock(str(month)):
+            with one.lock(str(month)).hold():
                 pass
     assert 10 < len(list((tmp_path / ".locks").iterdir())) <= 32
 
 
 def test_a_lock_is_made_again_in_a_folder_that_was_deleted(folder: SeriesFolder, tmp_path: Path) -> None:
-    with folder.lock("2024-01"):
+    with folder.lock("2024-01").hold():
         pass
     shutil.rmtree(tmp_path / ".locks")
-    with folder.lock("2024-01"):
+    with folder.lock("2024-01").hold():
         assert (tmp_path / ".locks").is_dir()
 
 

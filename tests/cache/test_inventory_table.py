@@ -11,8 +11,8 @@ import pytest
 from pyarrow import ipc
 
 from ckvd_sql.cache.dayfile import DayFile
-from ckvd_sql.cache.files import FileStamp, with_digest
 from ckvd_sql.cache.inventory import INVENTORY_SCHEMA, deserialize, from_files, serialize, valid_rows
+from ckvd_sql.disk.files import FileStamp, with_digest
 from ckvd_sql.market.periods import day_number, moment_of
 from ckvd_sql.market.provenance import GapCheck, Provenance, Source
 from tests.support.bars import series
@@ -28,11 +28,13 @@ LIVE = Provenance(Source.REST, "https://api", "", FETCHED_AT)
 
 def file(number: int, provenance: Provenance = ARCHIVED) -> DayFile:
     day = date(2024, 1, number)
-    return DayFile(HOURS, day, Path(f"{day}.arrow"), 24 - number, FileStamp(1000 + number, 2000, -number), provenance)
+    return DayFile(
+        HOURS, day, Path(f"{day}.arrow"), 24 - number, FileStamp(900, 1000 + number, 2000, -number), provenance
+    )
 
 
 def stamps(*files: DayFile) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    return np.array([(day_number(one.day), *one.stamp) for one in files], dtype=np.int64).reshape(-1, 4)
+    return np.array([(day_number(one.day), *one.stamp) for one in files], dtype=np.int64).reshape(-1, 5)
 
 
 def test_a_row_has_the_stamp_and_the_metadata_of_its_file() -> None:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from ckvd_sql.cache.files import changed_at
 from ckvd_sql.cache.folder import OpenFiles, SeriesFolder
 from ckvd_sql.cache.snapshot import Snapshot
 from ckvd_sql.cache.store import DayStore
+from ckvd_sql.disk.files import changed_at
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import BAR_SCHEMA
-from ckvd_sql.market.periods import DAY, day_number, days_between
+from ckvd_sql.market.periods import day_number, day_start, days_between
 from tests.support.bars import series
 from tests.support.days import day_bars, write_days
 
@@ -140,8 +140,8 @@ def test_of_bars_longer_than_a_day_only_those_days_count_on_which_one_opens(stor
 
 def test_the_first_open_time_is_that_of_the_folder(store: DayStore) -> None:
     assert written(store).first_open is None
-    store.remember_first_open(HOURS, 5 * DAY)
-    assert take(store).first_open == 5 * DAY
+    store.remember_first_open(HOURS, day_start(FIRST))
+    assert take(store).first_open == day_start(FIRST)
 
 
 def test_a_snapshot_stays_as_it_is_when_days_come_and_opened_ones_go(store: DayStore) -> None:

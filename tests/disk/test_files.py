@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ckvd_sql.cache.files import (
+from ckvd_sql.disk.files import (
     FileStamp,
     changed_at,
     open_regular,

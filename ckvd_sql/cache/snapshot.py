@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -203,15 +204,16 @@ class Snapshot:
     # Files that are overwritten in place.
 
     def _compare_stamps(self, numbers: list[int]) -> None:
-        """Start over where one of these days has another file than the one that is known."""
+        """Forget what was read where the file of one of these days was overwritten. One that is gone was right."""
         if not self._unsettled.isdisjoint(numbers):  # it may be overwritten within the same tick of the clock
             self._forget()
         for number in numbers:
             known = self._stamps_known.get(number)
-            if known is not None and known != FileStamp.of_path(self._folder.day_path(numbered_day(number))):
-                with contextlib.suppress(OSError):
-                    self._listing, _ = directory.read_stats(self._folder.path)
-                self.__dict__.pop("days", None)
+            if known is None:
+                continue
+            now = FileStamp.of_path(self._folder.day_path(numbered_day(number)))
+            if now is not None and now != known:
+                self._listing = replace(self._listing, stamps=None)
                 self._inventory = None
                 self._forget()
                 return

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ckvd_sql import CryptoKlineVisionData
-from ckvd_sql.cache import files
 from ckvd_sql.cache.store import DayStore
+from ckvd_sql.disk import files
 from tests.support.cache_state import sandbox_settings
 from tests.support.day_files import HOURS, YEAR, read, write
 

@@ -199,7 +199,7 @@ def test_a_first_open_time_that_is_overwritten_while_it_is_read_is_right_or_unkn
 
 
 def stamps_of(*numbers: int) -> np.ndarray[Any, Any]:
-    return np.array([(number, 1, 2, 3) for number in numbers], dtype=np.int64).reshape(-1, 4)
+    return np.array([(number, 1, 1, 2, 3) for number in numbers], dtype=np.int64).reshape(-1, 5)
 
 
 @pytest.mark.parametrize(
@@ -237,9 +237,9 @@ def test_a_stored_listing_too_short_for_a_row_is_none_or_another_time(content: b
     ],
 )
 def test_a_stored_inventory_that_can_not_be_is_none(column: str, values: list[int | str | None]) -> None:
-    right: dict[str, list[Any]] = {name: [1, 2] for name in ("number", "changed", "bytes", "inode", "rows")}
+    right: dict[str, list[Any]] = {name: [1, 2] for name in inventory.INVENTORY_SCHEMA.names[:6]}
     right |= {"source": ["rest"] * 2, "url": [""] * 2, "fetched_at": [0, 0]}
-    right |= {name: [None, None] for name in ("sha256", "checksum", "gaps")}
+    right |= {name: [None, None] for name in ("sha256", "checksum", "gaps", "duplicates")}
 
     def stored(columns: dict[str, list[Any]]) -> bytes:
         return inventory.serialize(pa.table(columns, schema=inventory.INVENTORY_SCHEMA), "key")

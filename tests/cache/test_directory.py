@@ -8,11 +8,14 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from ckvd_sql.cache.store import DayStore
+from ckvd_sql.disk import files
 from ckvd_sql.disk.files import FileStamp
 from tests.support.day_files import HOURS, YEAR, expected, read, write
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 
 def test_a_stored_listing_is_used_only_until_the_folder_changes(packed: DayStore) -> None:
@@ -21,11 +24,13 @@ def test_a_stored_listing_is_used_only_until_the_folder_changes(packed: DayStore
     assert DayStore(packed.root).days(HOURS) == {*YEAR[1:], date(2024, 1, 1)}
 
 
-def test_the_listing_of_a_folder_that_has_just_changed_is_not_stored(store: DayStore) -> None:
+def test_the_listing_of_a_folder_that_has_just_changed_is_not_stored(
+    store: DayStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_TICK", 3_600_000_000_000)
     write(store, HOURS, YEAR)
     for _ in range(2):
         read(DayStore(store.root), HOURS, YEAR[0], YEAR[-1])
-        store.folder(HOURS).chmod(0o755)
     assert not (store.folder(HOURS) / ".packs" / "days").exists()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from ckvd_sql.cache.directory import Directory, deserialize, read_names, read_stats, serialize
+from ckvd_sql.disk import files
 from ckvd_sql.disk.files import FileStamp, changed_at
 from ckvd_sql.market.periods import day_number
 
@@ -77,15 +77,18 @@ def test_an_empty_folder_has_no_days_and_a_missing_one_is_an_os_error(tmp_path: 
     assert read_names(str(tmp_path), 0).numbers.tolist() == []
     listing, _ = read_stats(str(tmp_path))
     assert listing.stamps is not None
-    assert listing.stamps.shape == (0, 4)
+    assert listing.stamps.shape == (0, 5)
     for read in (lambda path: read_names(path, 0), read_stats):
         with pytest.raises(FileNotFoundError):
             read(str(tmp_path / "nowhere"))
 
 
-def test_a_listing_is_stored_only_when_the_folder_has_been_quiet_for_some_time(folder: Path) -> None:
+def test_a_listing_is_stored_only_when_a_later_change_of_the_folder_would_have_another_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_TICK", 3_600_000_000_000)
     assert not read_stats(str(folder))[1]
-    time.sleep(2.1)  # longer than the tick of the coarsest clock of a file system
+    monkeypatch.setattr(files, "_TICK", 0)
     assert read_stats(str(folder))[1]
 
 

@@ -43,6 +43,7 @@ def test_a_row_has_the_stamp_and_the_metadata_of_its_file() -> None:
     first, second = table.to_pylist()
     assert first == {
         "number": day_number(date(2024, 1, 1)),
+        "modified": 900,
         "changed": 1001,
         "bytes": 2000,
         "inode": -1,

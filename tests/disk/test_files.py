@@ -12,6 +12,7 @@ import pytest
 from ckvd_sql.disk.files import (
     FileStamp,
     changed_at,
+    is_settled,
     open_regular,
     read_whole,
     with_digest,
@@ -33,8 +34,29 @@ def test_a_stamp_stays_the_same_while_its_file_does(tmp_path: Path) -> None:
     write_whole(path, [b"one"])
     before = stamp(path)
     write_whole(tmp_path / "other", [b"one"])
-    path.rename(tmp_path / "moved")
-    assert stamp(tmp_path / "moved") == before
+    path.read_bytes()
+    assert stamp(path) == before == FileStamp.of_path(str(path))
+    assert FileStamp.of_path(str(tmp_path / "none")) is None
+
+
+def test_a_file_overwritten_in_place_has_another_stamp_even_with_the_same_times_and_size(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    before, status = stamp(path), path.stat()
+    time.sleep(0.05)
+    path.write_bytes(b"two")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert stamp(path)._replace(changed=before.changed) == before
+    assert stamp(path) != before
+
+
+def test_a_change_has_settled_when_a_later_one_would_have_another_time() -> None:
+    now = time.time_ns()
+    assert is_settled(now - 100_000_000 | 1)
+    assert not is_settled(now | 1)
+    whole_second = now // 1_000_000_000 * 1_000_000_000
+    assert not is_settled(whole_second - 1_000_000_000)
+    assert is_settled(whole_second - 3_000_000_000)
 
 
 def test_a_file_put_in_its_place_has_another_stamp_even_with_the_same_time_and_size(tmp_path: Path) -> None:
@@ -43,7 +65,7 @@ def test_a_file_put_in_its_place_has_another_stamp_even_with_the_same_time_and_s
     before, status = stamp(path), path.stat()
     write_whole(path, [b"two"])
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert stamp(path)[:2] == before[:2]
+    assert stamp(path)._replace(changed=before.changed, inode=before.inode) == before
     assert stamp(path) != before
 
 

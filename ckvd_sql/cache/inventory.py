@@ -1,19 +1,21 @@
 """The metadata of a series' day files as a table that can be stored, so that each file is opened only once.
 
-A row is valid for as long as the file that it was read from is in its place: it has that file's stamp.
+A row is valid for as long as the file that it was read from is in its place: it has that file's stamp. It is stored as
+rows of fixed width, which can be read whatever the bytes are; Arrow's own formats crash on some.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import ipc
 
 from ckvd_sql.disk.files import with_digest, without_digest
 from ckvd_sql.market.bars import INSTANT, schema_of
 from ckvd_sql.market.periods import day_number
+from ckvd_sql.market.provenance import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,13 +27,18 @@ _MOST_ROWS = 86_400  # of a day
 
 _STAMP = ("number", "modified", "changed", "bytes", "inode")
 
-_FORMAT = "2"  # 1 did not have the times of modification
+_TEXTS = ("source", "url", "sha256", "checksum", "gaps", "duplicates")
+_NEVER_NULL = ("source", "url")
+
+_MOST_WIDTH = 1 << 12  # bytes of a text
+
+_FORMAT = "3"  # 1 did not have the times of modification, 2 was an Arrow stream
 
 #: A row a day file. `number` is the day since the epoch; it and the next four, times in ns, are the file's stamp.
 INVENTORY_SCHEMA = schema_of(
     *((name, pa.int64()) for name in _STAMP),
     ("rows", pa.int64()),
-    *((name, pa.string()) for name in ("source", "url", "sha256", "checksum", "gaps", "duplicates")),
+    *((name, pa.string()) for name in _TEXTS),
     ("fetched_at", INSTANT),
 )
 
@@ -67,10 +74,16 @@ def valid_rows(inventory: pa.Table, stamps: Stamps) -> pa.Table:
 
 def serialize(inventory: pa.Table, key: str) -> bytes:
     """An inventory as bytes, of the series with this key."""
-    sink = pa.BufferOutputStream()
-    with ipc.new_stream(sink, INVENTORY_SCHEMA) as writer:
-        writer.write_table(inventory.combine_chunks())
-    return with_digest(sink.getvalue().to_pybytes(), f"{_FORMAT} {key}")
+    numbers = {name: inventory.column(name).cast(pa.int64()).to_numpy() for name in _numeric()}
+    texts = {
+        name: np.array([(text or "").encode() for text in inventory.column(name).to_pylist()], dtype=np.bytes_)
+        for name in _TEXTS
+    }
+    widths = np.array([max(values.itemsize, 1) for values in texts.values()], dtype="<u2")
+    rows = np.zeros(inventory.num_rows, _row_type(widths.tolist()))
+    for name, values in (numbers | texts).items():
+        rows[name] = values
+    return with_digest(widths.tobytes() + rows.tobytes(), f"{_FORMAT} {key}")
 
 
 def deserialize(stored: bytes, key: str) -> pa.Table | None:
@@ -79,18 +92,36 @@ def deserialize(stored: bytes, key: str) -> pa.Table | None:
     if content is None:
         return None
     try:
-        table = ipc.open_stream(pa.py_buffer(content)).read_all()
-        if not table.schema.equals(INVENTORY_SCHEMA):
+        widths = np.frombuffer(content, "<u2", len(_TEXTS))
+        if not 0 < widths.min() <= widths.max() <= _MOST_WIDTH:
             return None
-        table.validate(full=True)
-    except (pa.ArrowException, OSError):
+        rows = np.frombuffer(content, _row_type(widths.tolist()), offset=widths.nbytes)
+        columns = [_column(rows[field.name], field) for field in INVENTORY_SCHEMA]
+    except ValueError:  # Arrow's errors of invalid texts are among these
         return None
+    table = pa.table(columns, schema=INVENTORY_SCHEMA)
     return table if _is_possible(table) else None
+
+
+def _numeric() -> tuple[str, ...]:
+    return tuple(name for name in INVENTORY_SCHEMA.names if name not in _TEXTS)
+
+
+def _row_type(widths: list[int]) -> np.dtype[np.void]:
+    """A stored row: the numbers, then the texts, NULL being an empty one."""
+    texts = ((name, f"S{width}") for name, width in zip(_TEXTS, widths, strict=True))
+    return np.dtype([*((name, "<i8") for name in _numeric()), *texts])
+
+
+def _column(values: npt.NDArray[Any], field: pa.Field[Any]) -> pa.Array[Any]:
+    if field.name not in _TEXTS:
+        return pa.array(values).cast(field.type)  # type: ignore[no-any-return]
+    missing = None if field.name in _NEVER_NULL else values == b""
+    return pa.array(values, mask=missing).cast(pa.string())  # type: ignore[no-any-return]
 
 
 def _is_possible(inventory: pa.Table) -> bool:
     """Whether these may be the metadata of day files."""
-    if any(inventory.column(name).null_count for name in (*_STAMP, "rows", "source", "url", "fetched_at")):
-        return False
     numbers, rows = (inventory.column(name).to_numpy() for name in ("number", "rows"))
-    return bool((np.diff(numbers) > 0).all() and (rows >= 0).all() and (rows <= _MOST_ROWS).all())
+    known = set(inventory.column("source").unique().to_pylist()) <= {source.value for source in Source}
+    return known and bool((np.diff(numbers) > 0).all() and (rows >= 0).all() and (rows <= _MOST_ROWS).all())

@@ -27,8 +27,10 @@ _LARGEST = 1 << 26  # bytes; what is read whole is never as large, and a damaged
 _TICK = 50_000_000
 _COARSE_TICK = 2_100_000_000
 
-#: Modes of what is created, before the umask: nobody but the owner may write.
-_FILE_MODE, _FOLDER_MODE = 0o644, 0o755
+#: Modes of what is created, before the umask: nobody but the owner may write. What is written whole is replaced and
+#: never changed, so that nobody may write into it: a copying tool that would truncate a file that others have mapped,
+#: and so kill them, is refused or replaces it.
+_WHOLE_MODE, _FILE_MODE, _FOLDER_MODE = 0o444, 0o644, 0o755
 
 
 class Shared(StrEnum):
@@ -46,7 +48,8 @@ class Shared(StrEnum):
         if stat.S_ISDIR(status.st_mode):  # its group goes to whatever is created in it
             mode |= 0o2770 if self is Shared.GROUP else 0o2775
         else:
-            mode |= 0o660 if self is Shared.GROUP else 0o664
+            others = stat.S_IRGRP if self is Shared.GROUP else stat.S_IRGRP | stat.S_IROTH
+            mode |= others | (stat.S_IWGRP if mode & stat.S_IWUSR else 0)
         with contextlib.suppress(OSError):
             os.fchmod(file, mode)
 
@@ -142,9 +145,9 @@ def make_folder(path: Path, root: Path, shared: Shared = Shared.OFF) -> None:
             os.close(file)
 
 
-def create(path: Path, shared: Shared = Shared.OFF) -> int:
+def create(path: Path, shared: Shared = Shared.OFF, mode: int = _FILE_MODE) -> int:
     """The descriptor of a new file, for reading and writing. Raises `OSError`, also where anything has this name."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _FILE_MODE)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     shared.apply(file)
     return file
 
@@ -152,7 +155,7 @@ def create(path: Path, shared: Shared = Shared.OFF) -> int:
 def write_whole(
     path: Path, content: Iterable[bytes], shared: Shared = Shared.OFF, *, alone: bool = True, durable: bool = True
 ) -> None:
-    """Write a file that appears whole or not at all. Raises `OSError`.
+    """Write a read-only file that appears whole or not at all. Raises `OSError`.
 
     Args:
         path: The file; a link in its place is replaced, and what it points to is not touched.
@@ -182,9 +185,9 @@ def _create_beside(path: Path, shared: Shared, *, alone: bool) -> tuple[int, Pat
         temporary = path.with_name(f".{path.name}.tmp")
         with contextlib.suppress(OSError):  # what has its name can't be deleted: a folder, say
             temporary.unlink(missing_ok=True)
-            return create(temporary, shared), temporary
+            return create(temporary, shared, _WHOLE_MODE), temporary
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    return create(temporary, shared), temporary
+    return create(temporary, shared, _WHOLE_MODE), temporary
 
 
 def with_digest(content: bytes, key: str) -> bytes:

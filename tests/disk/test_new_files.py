@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ckvd_sql.disk.files import Shared, make_folder, open_regular, read_whole, write_whole
+from ckvd_sql.disk.files import Shared, create, make_folder, open_regular, read_whole, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,10 +94,24 @@ def test_permissions_follow_the_umask_and_who_shares(tmp_path: Path, umask: int,
     root = tmp_path / "above" / "root"
     make_folder(root / "one" / "two", root, shared)
     write_whole(root / "one" / "file", [b""], shared)
-    folder_bits, file_bits = {"off": (0, 0), "group": (0o2770, 0o660), "all": (0o2775, 0o664)}[shared]
+    os.close(create(root / "one" / "lock", shared))
+    folder_bits, file_bits, lock_bits = {
+        "off": (0, 0, 0),
+        "group": (0o2770, 0o440, 0o660),
+        "all": (0o2775, 0o444, 0o664),
+    }[shared]
     assert mode(tmp_path / "above") == 0o755 & ~umask
     assert {mode(folder) for folder in (root, root / "one", root / "one" / "two")} == {0o755 & ~umask | folder_bits}
-    assert mode(root / "one" / "file") == 0o644 & ~umask | file_bits
+    assert mode(root / "one" / "file") == 0o444 & ~umask | file_bits
+    assert mode(root / "one" / "lock") == 0o644 & ~umask | lock_bits
+
+
+def test_what_was_written_whole_can_be_replaced_and_not_written_into(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for content in (b"one", b"two"):
+        write_whole(path, [content])
+    assert path.read_bytes() == b"two"
+    assert not path.stat().st_mode & 0o222
 
 
 def test_a_folder_that_is_there_keeps_its_permissions(tmp_path: Path) -> None:

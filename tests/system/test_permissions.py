@@ -78,12 +78,21 @@ def test_what_is_created_follows_the_umask_and_the_setting(
 ) -> None:
     cache = folder / "cache"
     result = fetch(exchange, cache, f"os.umask({umask})", cache_shared=shared)
-    file_bits, folder_bits = {"off": (0, 0), "group": (0o660, 0o2770), "all": (0o664, 0o2775)}[shared]
+    file_bits, lock_bits, folder_bits = {
+        "off": (0, 0, 0),
+        "group": (0o440, 0o660, 0o2770),
+        "all": (0o444, 0o664, 0o2775),
+    }[shared]
     names = " ".join(result["found"])
     for part in (".listed", ".packs/", ".pack", ".arrow", ".locks/write-", ".lock", ".rest/weight-", ".json"):
         assert part in names
     for name, (mode, _) in result["found"].items():
-        expected = 0o755 & ~umask | folder_bits if stat.S_ISDIR(mode) else 0o644 & ~umask | file_bits
+        if stat.S_ISDIR(mode):
+            expected = 0o755 & ~umask | folder_bits
+        elif name.endswith(".lock"):
+            expected = 0o644 & ~umask | lock_bits
+        else:  # it is replaced, never written into
+            expected = 0o444 & ~umask | file_bits
         assert oct(stat.S_IMODE(mode)) == oct(expected), name
 
 

@@ -133,7 +133,7 @@ def refresh(resolver: Resolver) -> Iterator[Refreshed]:
 
 def _bars(resolver: Resolver, series: Series, day: date) -> pa.RecordBatch:
     try:
-        return resolver.store.read(series, day).rows
+        return resolver.store.read(series, day, checked=False).rows
     except (CacheError, FileNotFoundError):
         return series.no_rows
 

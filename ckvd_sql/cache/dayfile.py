@@ -5,13 +5,13 @@ A file that does not read back as exactly the expected day is damaged, and is ne
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ckvd_sql.cache import arrowfile
 from ckvd_sql.cache.arrowfile import UNREADABLE
+from ckvd_sql.disk.files import OUT_OF_RESOURCES
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import open_times
 from ckvd_sql.market.parse import parse_time
@@ -32,9 +32,6 @@ FORMAT = "2"
 
 #: Files of the first format have no checksums of their columns.
 _FORMATS = (FORMAT, "1")
-
-#: The process is short of open files or memory; the day file may well be valid.
-_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 #: Only days have it of which every source has different rows for one open time: the last row is stored.
 _DUPLICATES, _LAST = "ckvd.duplicates", "last"
@@ -151,5 +148,5 @@ def describe(path: str, series: Series, day: date, *, verify: bool = False) -> D
 
 
 def _unusable(path: str, error: Exception) -> CacheError:
-    out_of_resources = isinstance(error, OSError) and error.errno in _OUT_OF_RESOURCES
+    out_of_resources = isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES
     return CacheError(f"day file {path} can't be used: {error}", path, damaged=not out_of_resources)

@@ -41,9 +41,14 @@ _HELD_BYTES = 100_000_000  # of small files, which are read instead of mapped
 
 
 class OpenFiles:
-    """Counts what the snapshots of one cache keep open, so that all can be released when it becomes too much."""
+    """Counts what the snapshots of one cache keep open, so that all can be released when it becomes too much.
 
-    def __init__(self) -> None:
+    Args:
+        release: Releases it.
+    """
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release = release
         self._maps = 0
         self._bytes = 0
 
@@ -56,12 +61,15 @@ class OpenFiles:
         """Count an opened file."""
         self.add(maps=int(file.mapped), size=0 if file.mapped else file.stamp.size)
 
-    def start_over(self) -> bool:
-        """Whether it is too much; if so the count starts over."""
-        exceeded = self._maps > _MAPPED_FILES or self._bytes > _HELD_BYTES
-        if exceeded:
-            self._maps = self._bytes = 0
-        return exceeded
+    def limit(self) -> None:
+        """Release all of it where it is too much."""
+        if self._maps > _MAPPED_FILES or self._bytes > _HELD_BYTES:
+            self.release()
+
+    def release(self) -> None:
+        """Release all of it; what is still used lives on."""
+        self._maps = self._bytes = 0
+        self._release()
 
 
 class SeriesFolder:

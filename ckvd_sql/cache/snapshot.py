@@ -326,7 +326,14 @@ class Snapshot:
         """A day's file, with the values of the given columns, or of all, checked."""
         day = numbered_day(number)
         path = self._folder.day_path(day)
-        file = dayfile.read(path, self._series, day, mapped=self._folder.mapped)
+        read = functools.partial(dayfile.read, path, self._series, day, mapped=self._folder.mapped)
+        try:
+            file = read()
+        except CacheError as error:
+            if error.damaged:
+                raise
+            self._open_files.release()  # there is no address space for one more file
+            file = read()
         dayfile.check(file, path, self._columns if columns is None else columns)
         return file
 

@@ -21,7 +21,7 @@ from ckvd_sql.cache.dayfile import SourcedRows
 from ckvd_sql.cache.directory import Directory
 from ckvd_sql.cache.folder import LOCKS, OpenFiles, SeriesFolder
 from ckvd_sql.cache.snapshot import Snapshot
-from ckvd_sql.disk.files import Shared, changed_at, is_settled
+from ckvd_sql.disk.files import OUT_OF_RESOURCES, Shared, changed_at, is_settled
 from ckvd_sql.disk.locks import PATIENCE, LockFile
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.periods import Month
@@ -63,7 +63,7 @@ class DayStore:
         self._mapped = mapped
         self.wrong_checksums = WrongChecksums(self._folder)
         self._snapshots: OrderedDict[Series, Snapshot] = OrderedDict()
-        self._open_files = OpenFiles()
+        self._open_files = OpenFiles(self._snapshots.clear)
 
     def folder(self, series: Series) -> Path:
         """The folder of a series' day files."""
@@ -78,9 +78,12 @@ class DayStore:
         return self.snapshot(series).days
 
     def snapshot(self, series: Series) -> Snapshot:
-        """The series' folder as it is now; one `stat` tells whether an earlier snapshot is still valid."""
-        if self._open_files.start_over():
-            self._snapshots.clear()
+        """The series' folder as it is now; one `stat` tells whether an earlier snapshot is still valid.
+
+        Raises:
+            CacheError: The process has too many open files to read it.
+        """
+        self._open_files.limit()
         folder = self._folder(series)
         try:
             changed = changed_at(folder.path)
@@ -88,7 +91,10 @@ class DayStore:
             if known and known.changed == changed:
                 return known
             new = Snapshot.take(folder, series, changed, self._open_files)
-        except OSError:  # it does not exist, or may not be read
+        except OSError as error:
+            if error.errno in OUT_OF_RESOURCES:
+                raise CacheError(f"folder {folder.path} can't be read: {error}", folder.path, damaged=False) from error
+            # It does not exist, or may not be read.
             return Snapshot(folder, series, Directory.empty(), self._open_files)
         if is_settled(changed):
             self._snapshots[series] = new
@@ -122,11 +128,15 @@ class DayStore:
         same = (Series(series.market, series.symbol, interval) for interval in INTERVALS.values())
         return any(self.has_rows(one) or self.first_open(one) is not None for one in same)
 
-    def read(self, series: Series, day: date) -> SourcedRows:
-        """A day's rows; the batch's memory is the mapped file's. Raises as `dayfile.read`."""
+    def read(self, series: Series, day: date, *, checked: bool = True) -> SourcedRows:
+        """A day's rows; the batch's memory is the mapped file's. Raises as `dayfile.read`.
+
+        Unchecked, its values may be damaged: that is for telling which ones.
+        """
         path = self._folder(series).day_path(day)
         file = dayfile.read(path, series, day, mapped=self._mapped)
-        dayfile.check(file, path, file.rows.schema.names)
+        if checked:
+            dayfile.check(file, path, file.rows.schema.names)
         return SourcedRows(dayfile.source_of(file), file.rows)
 
     def describe(self, series: Series, day: date) -> DayFile:

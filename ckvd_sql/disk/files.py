@@ -7,6 +7,7 @@ a file holds, or where the cache lies.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -18,6 +19,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+#: The process has too many open files, or no address space for one more; the files are as good as before.
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 _DIGEST_SIZE = 16
 
@@ -73,7 +77,7 @@ class FileStamp(NamedTuple):
     def of(cls, status: os.stat_result) -> FileStamp:
         """The stamp of a file with this status."""
         inode = (status.st_ino + (1 << 63)) % (1 << 64) - (1 << 63)
-        return cls(status.st_mtime_ns, status.st_ctime_ns, status.st_size, inode)
+        return cls(*_times(status), status.st_size, inode)
 
     @classmethod
     def of_path(cls, path: str) -> FileStamp | None:
@@ -99,8 +103,11 @@ def changed_at(folder: str) -> int:
 
     Copying tools set the modification time back to that of the original, but not the time of the status change.
     """
-    status = os.stat(folder)  # noqa: PTH116 (on the hot path)
-    return max(status.st_mtime_ns, status.st_ctime_ns)
+    return max(_times(os.stat(folder)))  # noqa: PTH116 (on the hot path)
+
+
+def _times(status: os.stat_result) -> tuple[int, int]:
+    return status.st_mtime_ns, status.st_ctime_ns
 
 
 @contextlib.contextmanager

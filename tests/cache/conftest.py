@@ -42,7 +42,7 @@ def store(tmp_path: Path) -> DayStore:
 
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files and folders count as settled at once, so that packs are made without a wait."""
+    """Files and folders count as settled at once, so that packs are made without a wait; not with coarse times."""
     monkeypatch.setattr(files, "_TICK", 0)
 
 

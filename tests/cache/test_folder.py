@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ckvd_sql.cache.folder import OpenFiles, SeriesFolder
+from ckvd_sql.cache.folder import SeriesFolder
 from ckvd_sql.market.periods import DAY, Month, day_start
 from tests.support.bars import series
+from tests.support.open_files import CountedFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,20 +105,20 @@ def test_a_lock_is_made_again_in_a_folder_that_was_deleted(folder: SeriesFolder,
 
 
 def test_files_are_released_when_there_are_too_many_maps_or_bytes_and_the_count_starts_over() -> None:
-    files = OpenFiles()
-    assert not files.start_over()
+    files = CountedFiles()
+    assert not files.is_exceeded()
     for kind in ("maps", "size"):
         for _ in range(5):
             files.add(**{kind: 10_000})
             if kind == "size":
                 files.add(size=30_000_000)
-        assert files.start_over()
-        assert not files.start_over()
+        assert files.is_exceeded()
+        assert not files.is_exceeded()
 
 
 def test_a_process_never_has_more_maps_than_the_system_allows() -> None:
-    files = OpenFiles()
+    files = CountedFiles()
     files.add(maps=15_000, size=90_000_000)
-    assert not files.start_over()
+    assert not files.is_exceeded()
     files.add(maps=10_000)
-    assert files.start_over()
+    assert files.is_exceeded()

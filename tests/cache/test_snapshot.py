@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from ckvd_sql.cache.folder import OpenFiles, SeriesFolder
+from ckvd_sql.cache.folder import SeriesFolder
 from ckvd_sql.cache.snapshot import Snapshot
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.disk.files import changed_at
@@ -21,6 +21,7 @@ from ckvd_sql.market.bars import BAR_SCHEMA
 from ckvd_sql.market.periods import day_number, day_start, days_between
 from tests.support.bars import series
 from tests.support.days import day_bars, write_days
+from tests.support.open_files import CountedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,9 +40,9 @@ def store(tmp_path: Path) -> DayStore:
     return DayStore(tmp_path)
 
 
-def take(store: DayStore, one: Series = HOURS, files: OpenFiles | None = None) -> Snapshot:
+def take(store: DayStore, one: Series = HOURS, files: CountedFiles | None = None) -> Snapshot:
     folder = SeriesFolder(str(store.root), one)
-    return Snapshot.take(folder, one, changed_at(folder.path), files or OpenFiles())
+    return Snapshot.take(folder, one, changed_at(folder.path), files or CountedFiles())
 
 
 def written(store: DayStore, days: Iterable[date] = DAYS, one: Series = HOURS) -> Snapshot:
@@ -65,7 +66,7 @@ def test_the_days_are_those_that_have_a_file_and_none_is_opened(store: DayStore)
 
 def test_a_folder_that_is_not_there_is_an_os_error(store: DayStore) -> None:
     with pytest.raises(FileNotFoundError):
-        Snapshot.take(SeriesFolder(str(store.root), HOURS), HOURS, 0, OpenFiles())
+        Snapshot.take(SeriesFolder(str(store.root), HOURS), HOURS, 0, CountedFiles())
 
 
 def test_a_day_reads_back_as_it_was_written(store: DayStore) -> None:
@@ -185,21 +186,21 @@ def test_what_is_kept_open_is_counted_once(store: DayStore) -> None:
     write_days(store, HOURS, [FIRST])
     size = store.path(HOURS, FIRST).stat().st_size
     for free, exceeded in ((size, False), (size - 1, True)):
-        files = OpenFiles()
+        files = CountedFiles()
         files.add(size=100_000_000 - free)
         snapshot = take(store, files=files)
         for _ in range(3):
             snapshot.read(FIRST)
-        assert files.start_over() is exceeded
+        assert files.is_exceeded() is exceeded
 
 
 def test_mapped_files_are_counted_as_maps_and_not_as_bytes(store: DayStore) -> None:
     write_days(store, MINUTES, [FIRST, SECOND])
     for free, exceeded in ((2, False), (1, True)):
-        files = OpenFiles()
+        files = CountedFiles()
         files.add(maps=20_000 - free, size=100_000_000)
         take(store, MINUTES, files).read_range(FIRST, SECOND)
-        assert files.start_over() is exceeded
+        assert files.is_exceeded() is exceeded
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not list a process's maps")

@@ -84,6 +84,12 @@ class SeriesPacks:
     def make(self, period: PackPeriod, days: list[SourcedRows], stamps: Stamps) -> Pack | None:
         """A new pack of the days whose files have these stamps; None where it is large and can't be written."""
         self._made.add(period.name)
+        try:
+            return self._make(period, days, stamps)
+        except MemoryError:  # the days themselves may still be read
+            return None
+
+    def _make(self, period: PackPeriod, days: list[SourcedRows], stamps: Stamps) -> Pack | None:
         written = self._folder.write_derived(period.file_name, packs.encode(self._series, days, stamps))
         pack = packs.read(self._path(period), self._series, period, mapped=self._folder.mapped) if written else None
         if pack and pack.file and pack.is_valid(stamps):  # and not what another process has written meanwhile

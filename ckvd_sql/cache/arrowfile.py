@@ -144,6 +144,8 @@ def read(path: str, schema: pa.Schema, *, mapped: bool = True, follow: bool = Fa
     head, foot, seal = data[:begin].to_pybytes(), data[end:].to_pybytes(), metadata.get(b"ckvd.seal", b"")
     if end >= size or seal != _seal(head.replace(seal, _UNSEALED), foot.replace(seal, _UNSEALED)):
         raise ValueError("its head or foot is damaged")
+    if _SUMS not in metadata and _BODY not in metadata:
+        raise ValueError("its values have no checksums")
     if read_columns(message) != _columns(schema):
         raise ValueError("its columns are not the expected ones")
     return ArrowFile(_batch(data, begin, rows, schema), metadata, FileStamp.of(status), is_mapped)

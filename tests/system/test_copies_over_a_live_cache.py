@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,7 @@ def test_a_copy_is_refused_or_replaces_files_that_are_mapped(
     exchange: Sandbox, folder: Path, options: tuple[str, ...], *, copied: bool
 ) -> None:
     cache, backup, given = filled(exchange, folder)
-    with reader(given, offline=True) as result:
+    with reader(given) as result:
         for _ in range(5):
             assert (copy_as_ordinary_user(backup, cache, *options) == 0) is copied
     assert result["status"] == 0
@@ -124,6 +125,7 @@ def test_files_that_are_read_and_not_mapped_may_be_truncated_and_are_fetched_aga
                 content = path.read_bytes()
                 path.chmod(0o644)
                 path.write_bytes(content[: len(content) // 2])
+                time.sleep(0.005)
                 path.write_bytes(content)
     assert result["status"] == 0
     assert result["wrong"] == []

@@ -135,12 +135,12 @@ class Snapshot:
         return self.days.issuperset(self._series.interval.open_days(first, last))
 
     def read(self, day: date, columns: Iterable[str] | None = None) -> SourcedRows:
-        """A day's rows. The values of the given columns, or of all, are checked. Raises as `dayfile.read`."""
+        """A day's rows. The values of the given columns, or of all, are checked, and the times. As `dayfile.read`."""
         number = day_number(day)
         if not self._numbers(number, number):
             raise FileNotFoundError(self._folder.day_path(day))
         self._compare_stamps([number])
-        wanted = self._columns if columns is None else frozenset(columns)
+        wanted = self._to_check(columns)
         (period,) = packs.periods(self._series.interval, number, number)
         pack = self._pack(period, wanted) if period else None
         return pack.days(number, number)[0] if pack and pack.covers(number) else self._read(number, wanted)
@@ -149,7 +149,7 @@ class Snapshot:
         """The rows of every day that has a file from `first` to `last`, in order; otherwise as `read`."""
         begin, end = day_number(first), day_number(last)
         self._compare_stamps(self._numbers(begin, end))
-        wanted = self._columns if columns is None else frozenset(columns)
+        wanted = self._to_check(columns)
         known = self._ranges.get((first, last))
         if known is None or not wanted <= known.columns:
             if len(self._ranges) >= _RANGES:
@@ -200,6 +200,10 @@ class Snapshot:
             stored = None
         stamps = None if stored is None else self._stamps()
         return inventory.from_files([]) if stored is None or stamps is None else inventory.valid_rows(stored, stamps)
+
+    def _to_check(self, columns: Iterable[str] | None) -> frozenset[str]:
+        """The columns to check: those that are wanted, and the first, by which rows are cut."""
+        return self._columns if columns is None else frozenset((self._series.schema.names[0], *columns))
 
     # Files that are overwritten in place.
 

@@ -41,6 +41,12 @@ class SeriesPacks:
         self._packs: dict[str, Pack | None] = {}
         self._made: set[str] = set()
 
+    @property
+    def stamps(self) -> dict[str, FileStamp]:
+        """The paths of the packs in use, with their stamps."""
+        files = {name: pack.file for name, pack in self._packs.items() if pack and pack.file}
+        return {self._folder.derived_path(f"{name}.pack"): file.stamp for name, file in files.items()}
+
     def was_read(self, period: PackPeriod) -> bool:
         """Whether it is known if there is a valid pack of a period."""
         return period.name in self._packs

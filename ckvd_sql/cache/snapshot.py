@@ -13,13 +13,14 @@ import functools
 import logging
 from dataclasses import replace
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from ckvd_sql.cache import dayfile, directory, inventory, packs
 from ckvd_sql.cache.dayfile import SourcedRows
+from ckvd_sql.cache.ranges import RangeMemory
 from ckvd_sql.cache.series_packs import SeriesPacks
 from ckvd_sql.disk.files import FileStamp, is_settled, read_whole
 from ckvd_sql.errors import CacheError
@@ -44,16 +45,6 @@ _INVENTORY = "inventory"
 
 #: A pack or an inventory is written when this many days had to be opened one by one.
 _WORTH_WRITING = 28
-
-#: How many ranges are remembered, for queries that read the same again.
-_RANGES = 64
-
-
-class _Range(NamedTuple):
-    """Rows of a range of days, and the columns of which the values have been checked."""
-
-    parts: list[SourcedRows]
-    columns: frozenset[str]
 
 
 class Snapshot:
@@ -82,7 +73,7 @@ class Snapshot:
         self._stamps_known = _stamps_by_number(self._listing)
         self._unsettled: set[int] = set()
         self._packs = SeriesPacks(self._folder, self._series, self._open_files)
-        self._ranges: dict[tuple[date, date], _Range] = {}
+        self._ranges = RangeMemory()
 
     @classmethod
     def take(cls, folder: SeriesFolder, series: Series, changed: int, open_files: OpenFiles) -> Snapshot:
@@ -148,15 +139,16 @@ class Snapshot:
     def read_range(self, first: date, last: date, columns: Iterable[str] | None = None) -> list[SourcedRows]:
         """The rows of every day that has a file from `first` to `last`, in order; otherwise as `read`."""
         begin, end = day_number(first), day_number(last)
-        self._compare_stamps(self._numbers(begin, end))
-        wanted = self._to_check(columns)
-        known = self._ranges.get((first, last))
-        if known is None or not wanted <= known.columns:
-            if len(self._ranges) >= _RANGES:
-                self._ranges.clear()
-            checked = wanted | (known.columns if known else frozenset())
-            known = self._ranges[first, last] = _Range(self._read_range(begin, end, wanted), checked)
-        return known.parts
+        numbers, wanted = self._numbers(begin, end), self._to_check(columns)
+        if self._unsettled.isdisjoint(numbers):
+            known = self._ranges.recall(first, last, wanted)
+            if known is not None:
+                return known
+        self._compare_stamps(numbers)
+        parts = self._read_range(begin, end, wanted)
+        stamps = {self._path(number): self._stamps_known[number] for number in numbers}
+        self._ranges.remember(first, last, wanted, parts, stamps | self._packs.stamps)
+        return parts
 
     def drop_wrong_pack(self, day: date) -> str | None:
         """Delete the pack that has other rows of a day than its file; its path, None where there is no such pack."""
@@ -215,7 +207,7 @@ class Snapshot:
             known = self._stamps_known.get(number)
             if known is None:
                 continue
-            now = FileStamp.of_path(self._folder.day_path(numbered_day(number)))
+            now = FileStamp.of_path(self._path(number))
             if now is not None and now != known:
                 self._listing = replace(self._listing, stamps=None)
                 self._inventory = None
@@ -284,7 +276,10 @@ class Snapshot:
             return None
         if not all(_has_settled(file.stamp) for file in files):
             return None
-        stamps = np.array([(number, *file.stamp) for number, file in zip(numbers, files, strict=True)], dtype=np.int64)
+        for number, file in zip(numbers, files, strict=True):
+            self._opened.pop(number, None)  # it may be an older one
+            self._stamps_known[number] = file.stamp
+        stamps = np.array([(number, *self._stamps_known[number]) for number in numbers], dtype=np.int64)
         return self._packs.make(period, list(map(self._sourced, files)), stamps)
 
     def _stamps(self) -> Stamps | None:
@@ -319,7 +314,7 @@ class Snapshot:
             if not _has_settled(file.stamp):
                 self._unsettled.add(number)
         else:
-            dayfile.check(file, self._folder.day_path(numbered_day(number)), columns)
+            dayfile.check(file, self._path(number), columns)
         return self._sourced(file)
 
     @staticmethod
@@ -328,9 +323,8 @@ class Snapshot:
 
     def _open(self, number: int, columns: Iterable[str] | None = None) -> ArrowFile:
         """A day's file, with the values of the given columns, or of all, checked."""
-        day = numbered_day(number)
-        path = self._folder.day_path(day)
-        read = functools.partial(dayfile.read, path, self._series, day, mapped=self._folder.mapped)
+        path = self._path(number)
+        read = functools.partial(dayfile.read, path, self._series, numbered_day(number), mapped=self._folder.mapped)
         try:
             file = read()
         except CacheError as error:
@@ -340,6 +334,9 @@ class Snapshot:
             file = read()
         dayfile.check(file, path, self._columns if columns is None else columns)
         return file
+
+    def _path(self, number: int) -> str:
+        return self._folder.day_path(numbered_day(number))
 
 
 def _stamps_by_number(listing: Directory) -> dict[int, FileStamp]:

@@ -106,6 +106,14 @@ def changed_at(folder: str) -> int:
     return max(_times(os.stat(folder)))  # noqa: PTH116 (on the hot path)
 
 
+def change_times(paths: Iterable[str]) -> list[int] | None:
+    """When each of these files was last changed in any way, in ns; None where one is gone."""
+    try:
+        return [_times(os.stat(path))[1] for path in paths]  # noqa: PTH116 (on the hot path)
+    except OSError:
+        return None
+
+
 def _times(status: os.stat_result) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_ctime_ns
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ckvd_sql.errors import SettingsError
+from ckvd_sql.forks import check_polars
 from ckvd_sql.market.provenance import Source
 from ckvd_sql.market.query import parse_query
 from ckvd_sql.scan.emptiness import stream_for_user
@@ -113,8 +114,10 @@ class CryptoKlineVisionData:
 
         Raises:
             InvalidArgumentError: An argument is refused; nothing was read or requested.
-            CkvdError: A day could not be had; see the tree in `ckvd_sql.errors`.
+            CkvdError: A day could not be had; see the tree in `ckvd_sql.errors`. Or this process was forked after
+                polars was used, which then would wait for ever.
         """
+        check_polars("get_data")
         import polars as pl  # noqa: PLC0415 (slow to load, and SQL does not need it)
 
         query = self._query(symbol, interval, start_time, end_time, market, include_open=include_open)

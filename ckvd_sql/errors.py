@@ -28,12 +28,20 @@ if TYPE_CHECKING:
 
 
 class CkvdError(Exception):
-    """The base of all errors that ckvd_sql raises on purpose."""
+    """The base of all errors that ckvd_sql raises on purpose. They pickle, with their attributes."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Made again without `__init__`, whose arguments are not those of the exception."""
+        return _remake, (type(self), self.args), self.__dict__
 
     @property
     def sentence(self) -> str:
         """The class name and the message, as an error of a SQL query shows them."""
         return f"{type(self).__name__}: {self}"
+
+
+def _remake(kind: type[CkvdError], arguments: tuple[object, ...]) -> CkvdError:
+    return kind.__new__(kind, *arguments)
 
 
 class InvalidArgumentError(CkvdError, ValueError):

@@ -71,7 +71,7 @@ class _RefusedError(Exception):
     """A call that is answered with an error code."""
 
     def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
+        super().__init__(code, message)
         self.code = code
         self.message = message
 

@@ -21,7 +21,8 @@ from pyarrow import csv
 
 from ckvd_sql.errors import MalformedDataError
 from ckvd_sql.market.bars import BAR_SCHEMA, INSTANT, NO_BARS, open_times, split_days
-from ckvd_sql.market.periods import DAY, Month, day_of, day_start
+from ckvd_sql.market.periods import Month, day_of, day_start
+from ckvd_sql.sources.answers import grid_bars
 
 if TYPE_CHECKING:
     from ckvd_sql.market.periods import Period
@@ -37,8 +38,12 @@ _MICROSECONDS_FROM = 10**14
 _EARLIEST = day_start(date(2009, 1, 1))
 _LATEST = day_start(date(2100, 1, 1))
 
-#: An upper bound of a row's length as CSV text; it limits what a zip may unpack to.
-_MAX_ROW_BYTES = 400
+#: The most bytes of a row as CSV text, of which genuine ones have some 145; it limits what a zip may unpack to.
+_MAX_ROW_BYTES = 256
+
+#: How often a zip of one member may have the mark of a directory entry, by chance or not.
+_MOST_ENTRIES = 10
+_ENTRY = b"PK\x01\x02"
 
 #: CSV is parsed in blocks of this many bytes, so that text and parsed values stay in the processor's cache.
 _BLOCK = 1 << 19
@@ -60,7 +65,9 @@ def read_archive(
         MalformedDataError: The zip is torn, holds another file, or its text is not bars of this period. Or it has
             different rows for one open time, and `conflicting` is None.
     """
-    text = _unzip(data, f"{series.archive_stem(period)}.csv", _row_limit(series, period) * _MAX_ROW_BYTES, url)
+    # Twice the bars of the grid, to allow for off-grid bars.
+    limit = (2 * grid_bars(series, period) + 100) * _MAX_ROW_BYTES
+    text = _unzip(data, f"{series.archive_stem(period)}.csv", limit, url)
     days = split_days(_validate(_read_csv(text, url), url, conflicting))
     first, last = (period.first, period.last) if isinstance(period, Month) else (period, period)
     out_of_period = [day for day in days if not first <= day <= last]
@@ -111,14 +118,10 @@ def _bars_of_rows(rows: list[Any], url: str, conflicting: set[date] | None) -> p
     return _validate(raw, url, conflicting)
 
 
-def _row_limit(series: Series, period: Period) -> int:
-    """An upper bound of the rows in a valid archive of the period: twice the grid's, to allow for off-grid bars."""
-    first, last = (period.first, period.last) if isinstance(period, Month) else (period, period)
-    return 2 * len(series.interval.slots(day_start(first), day_start(last) + DAY)) + 100
-
-
 def _unzip(data: bytes, member: str, limit: int, url: str) -> bytes:
     """The zip's only member, unpacked in memory; more than `limit` bytes are refused before they are unpacked."""
+    if data.count(_ENTRY) > _MOST_ENTRIES:  # before a directory of any size is read
+        raise MalformedDataError(f"{url} should hold {member} alone, not many files", url=url)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if archive.namelist() != [member]:

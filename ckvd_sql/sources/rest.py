@@ -25,6 +25,7 @@ from ckvd_sql.errors import MalformedDataError, ProviderUnavailableError
 from ckvd_sql.market.bars import BAR_SCHEMA, NO_BARS, open_times
 from ckvd_sql.market.periods import DAY, MINUTE, instant_of, moment_of
 from ckvd_sql.market.series import INTERVALS, Market, Series
+from ckvd_sql.sources.answers import PLAIN, REFUSAL_BYTES, SYMBOLS_BYTES, read_bounded, read_start, rest_bytes
 from ckvd_sql.sources.concurrency import gather_or_cancel, retrying
 from ckvd_sql.sources.parse import read_rest
 from ckvd_sql.sources.refusals import Refusal, rate_limit_error
@@ -58,8 +59,8 @@ _MILLISECOND = 1000
 _CLOCK_SKEW = 10 * MINUTE
 _USED_WEIGHT = re.compile("[0-9]{1,9}")
 
-#: Bytes that an answer may unpack to; the list of all spot symbols is some 15 MB.
-_LARGEST_ANSWER = 64 * 2**20
+#: Values and brackets in the list of symbols, which has some hundred thousands: each may take 60 bytes of memory.
+_MOST_PARTS = 3_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class RestClient:
             import httpx  # noqa: PLC0415
 
             # Redirects are not followed: a REST host that sends one is not the exchange.
-            self._client = httpx.AsyncClient(timeout=self._settings.timeout, follow_redirects=False)
+            self._client = httpx.AsyncClient(timeout=self._settings.timeout, follow_redirects=False, headers=PLAIN)
         return self._client
 
     def agreed_now(self, now: int) -> int:
@@ -181,8 +182,10 @@ class RestClient:
     async def symbols(self, market: Market) -> list[Symbol]:
         """Every symbol of a market, including delisted ones where the exchange lists them. Raises as `klines`."""
         url = f"{self._settings.rest_url(market)}{_PREFIX[market]}/exchangeInfo"
-        body = await self._get(market, url, {}, EXCHANGE_INFO_WEIGHT[market], None)
+        body = await self._get(market, url, {}, EXCHANGE_INFO_WEIGHT[market], None, SYMBOLS_BYTES)
         try:
+            if sum(map(body.count, (b",", b"[", b"{"))) > _MOST_PARTS:
+                raise ValueError("it has too many parts")  # noqa: TRY301
             return [
                 Symbol(
                     entry["symbol"],
@@ -192,7 +195,7 @@ class RestClient:
                 )
                 for entry in json.loads(body)["symbols"]
             ]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise MalformedDataError(f"{url} did not answer with a list of symbols: {error!r}", url=url) from error
 
     async def _page(self, series: Series, start: int, end: int, conflicting: set[date] | None = None) -> pa.RecordBatch:
@@ -221,14 +224,15 @@ class RestClient:
         }
         async for attempt in retrying(self._settings.retries, _is_transient):
             with attempt:
-                body = await self._get(series.market, url, parameters, klines_weight(series.market, limit), series)
+                weight, most = klines_weight(series.market, limit), rest_bytes(limit)
+                body = await self._get(series.market, url, parameters, weight, series, most)
                 return read_rest(body, f"{url}?{urlencode(parameters)}", start, end, limit, conflicting)
         raise AssertionError("unreachable: an attempt returns or raises")
 
     async def _get(
-        self, market: Market, url: str, parameters: dict[str, Any], cost: int, series: Series | None
+        self, market: Market, url: str, parameters: dict[str, Any], cost: int, series: Series | None, most: int
     ) -> bytes:
-        """The body of one request, sent once the budget allows it; anything but status 200 raises."""
+        """The body, of `most` bytes, of one request, sent once the budget allows it; any status but 200 raises."""
         budget = self._budgets.get(market) or self._budgets.setdefault(
             market,
             WeightBudget(
@@ -240,7 +244,7 @@ class RestClient:
         )
         await self._wait_for(budget, cost, url)
         async with self._slots:
-            answer, body = await self._read(url, parameters)
+            answer, body = await self._read(url, parameters, most)
         self._read_clock(answer)
         used = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if _USED_WEIGHT.fullmatch(used):
@@ -256,24 +260,22 @@ class RestClient:
             raise refusal.error(now)
         return body
 
-    async def _read(self, url: str, parameters: dict[str, Any]) -> tuple[httpx.Response, bytes]:
+    async def _read(self, url: str, parameters: dict[str, Any], most: int) -> tuple[httpx.Response, bytes]:
         """An answer and its body; one that is too large to be an answer is not read to its end."""
         from httpx import HTTPError, InvalidURL  # noqa: PLC0415 (as the client)
 
-        body = bytearray()
         try:
             async with (
                 asyncio.timeout(self._settings.patience),
                 self._http.stream("GET", url, params=parameters) as answer,
             ):
-                async for chunk in answer.aiter_bytes():
-                    body += chunk
-                    if len(body) > _LARGEST_ANSWER:
-                        raise MalformedDataError(f"{url} answered with more than {_LARGEST_ANSWER} bytes", url=url)
+                if answer.status_code != HTTPStatus.OK:
+                    return answer, await read_start(answer.aiter_raw(), REFUSAL_BYTES)
+                encodings, length = answer.headers.get_list("Content-Encoding"), answer.headers.get("Content-Length")
+                return answer, await read_bounded(url, answer.aiter_raw(), encodings, length, most)
         except (HTTPError, InvalidURL, OSError, UnicodeError) as error:  # a TimeoutError is an OSError
             reason = str(error) or type(error).__name__
             raise ProviderUnavailableError(f"no answer from {url}: {reason}", url=url) from error
-        return answer, bytes(body)
 
     def _read_clock(self, answer: httpx.Response) -> None:
         with contextlib.suppress(KeyError, ValueError, TypeError):

@@ -12,16 +12,19 @@ import logging
 import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.request import getproxies
 
 import aiohttp
 from fsspec.core import url_to_fs
+from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from yarl import URL
 
 from ckvd_sql.errors import ChecksumError, MalformedDataError, ProviderUnavailableError, SettingsError
 from ckvd_sql.market.provenance import WrongChecksum
+from ckvd_sql.sources.answers import CHECKSUM_BYTES, PLAIN, archive_bytes, check_length, read_bounded
 from ckvd_sql.sources.concurrency import retrying
 from ckvd_sql.sources.parse import read_archive
 
@@ -201,7 +204,7 @@ class VisionClient:
         path = series.archive_path(period)
         async for attempt in retrying(self._settings.retries, _is_transient):
             with attempt:
-                stated = await self._read(f"{path}.CHECKSUM")
+                stated = await self._read(f"{path}.CHECKSUM", CHECKSUM_BYTES)
         return None if stated is None else _expected(stated, path.rpartition("/")[2], self._url(series, period))
 
     def _url(self, series: Series, period: Period) -> str:
@@ -210,7 +213,7 @@ class VisionClient:
     async def _fetch(self, series: Series, period: Period, attempts: _Attempts, *, verify: bool) -> Archive | None:
         """One attempt. The checksum alone is read where that settles it."""
         path, url = series.archive_path(period), self._url(series, period)
-        stated = await self._read(f"{path}.CHECKSUM")
+        stated = await self._read(f"{path}.CHECKSUM", CHECKSUM_BYTES)
         if stated is None:
             return None
         published = _expected(stated, path.rpartition("/")[2], url)
@@ -220,7 +223,7 @@ class VisionClient:
         if verify and attempts.known and attempts.known.published == published:
             attempts.settled = True
             raise _mismatch(url, attempts.known)
-        data = await self._read(path)
+        data = await self._read(path, archive_bytes(series, period))
         if data is None:
             return None
         try:
@@ -234,28 +237,39 @@ class VisionClient:
             attempts.malformed = published, error
             raise
 
-    async def _read(self, path: str) -> bytes | None:
-        """The content of a file below the root; None where there is none."""
+    async def _read(self, path: str, limit: int) -> bytes | None:
+        """The content of a file below the root, of at most so many bytes; None where there is none."""
         url = f"{self._root}/{path}"
         async with self._slots:
             try:
+                if isinstance(self._fs, HTTPFileSystem):
+                    return await self._get(self._fs, url, limit)
+                # One byte more tells a longer file.
                 data: bytes = (
-                    await self._fs._cat_file(url)  # noqa: SLF001 (fsspec's public async protocol)
+                    await self._fs._cat_file(url, start=0, end=limit + 1)  # noqa: SLF001 (fsspec's public async protocol)
                     if self._fs.async_impl
-                    else await asyncio.to_thread(self._fs.cat_file, url)
+                    else await asyncio.to_thread(self._fs.cat_file, url, start=0, end=limit + 1)
                 )
             except (FileNotFoundError, PermissionError, NotADirectoryError):
                 return None
-            except aiohttp.ClientResponseError as error:
-                if error.status in _NOT_FOUND:
-                    return None
-                raise ProviderUnavailableError(
-                    f"the archive answered HTTP {error.status} to {url}", url=url, status=error.status
-                ) from error
             except (aiohttp.ClientError, OSError, ValueError) as error:  # a symbol that no URL can have: UnicodeError
                 reason = str(error) or type(error).__name__
                 raise ProviderUnavailableError(f"the archive did not answer to {url}: {reason}", url=url) from error
-        return data
+        return check_length(url, data, limit)
+
+    @staticmethod
+    async def _get(http: HTTPFileSystem, url: str, limit: int) -> bytes | None:
+        """The same over HTTP, where fsspec would read an answer of any size."""
+        session = await http.set_session()
+        async with session.get(http.encode_url(url)) as answer:
+            if answer.status in _NOT_FOUND:
+                return None
+            if answer.status != HTTPStatus.OK:
+                raise ProviderUnavailableError(
+                    f"the archive answered HTTP {answer.status} to {url}", url=url, status=answer.status
+                )
+            encodings, length = answer.headers.getall("Content-Encoding", []), answer.headers.get("Content-Length")
+            return await read_bounded(url, answer.content.iter_any(), encodings, length, limit)
 
     async def _session(self, **_: Any) -> aiohttp.ClientSession:
         """The HTTP session: with timeouts, and without redirects to other hosts."""
@@ -268,6 +282,8 @@ class VisionClient:
                 connector=aiohttp.TCPConnector(limit=self._settings.concurrency),
                 trust_env=bool(getproxies()),  # aiohttp's own search for a proxy costs more than a request on loopback
                 trace_configs=[redirects],
+                headers=PLAIN,
+                auto_decompress=False,
             )
         )
 

@@ -35,7 +35,7 @@ NOT_RETRIED = {
 #: The faults whose answers are malformed.
 MALFORMED = {
     *(REST_FAULTS.keys() - FAULTS.keys() - {"429", "418", "another error"}),
-    "wrong Content-Length", "Content-Length of 0", "HTML", "empty", "other JSON",
+    "wrong Content-Length", "Content-Length of 0", "HTML", "empty", "other JSON", "invalid gzip",
 }  # fmt: skip
 
 

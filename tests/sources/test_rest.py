@@ -187,7 +187,7 @@ def test_after_a_429_nothing_is_sent_until_the_wait_is_over(load: Callable[..., 
 
 def test_an_answer_that_is_too_large_is_refused(stand_in: StandIn, load: Callable[..., Settings]) -> None:
     stand_in.files["/api/v3/exchangeInfo"] = bytes(64 * 2**20 + 1)
-    with pytest.raises(MalformedDataError, match="more than 67108864 bytes"):
+    with pytest.raises(MalformedDataError, match="more than 50331648 bytes"):
         ask(load(stand_in), lambda client: client.symbols(Market.SPOT))
 
 

@@ -3,18 +3,23 @@
 A call such as `ckvd_klines(...)` is a table macro over `query(<function>(<arguments as JSON>))`. DuckDB folds the
 function while it binds: it validates the arguments, makes a lazy dataset and returns the text of a SELECT over it.
 So EXPLAIN and CREATE VIEW neither read nor fetch, and the optimizer pushes filters and columns into the scan.
+
+The names are temporary on each connection and each cursor of it, so that a user's database never holds them.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import itertools
 import json
+import threading
 import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+from duckdb import DuckDBPyConnection
 from duckdb.func import FunctionNullHandling
 
 from ckvd_sql.disk.locks import ThreadLock
@@ -25,6 +30,7 @@ from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
 from ckvd_sql.tables.cache import cache_dataset, cache_days_dataset
 from ckvd_sql.tables.klines import klines_dataset
+from ckvd_sql.tables.names import BINDER, PLACE, VIEWS, namesakes
 from ckvd_sql.tables.reports import gaps_dataset, plan_dataset, symbols_dataset
 
 if TYPE_CHECKING:
@@ -32,7 +38,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow.dataset as ds
-    from duckdb import DuckDBPyConnection
 
     from ckvd_sql.market.query import Query
 
@@ -46,6 +51,8 @@ _AS_JSON = (
 _AUDIT_ARGUMENTS = _ARGUMENTS.replace("include_open", "remote")
 _AUDIT_AS_JSON = _AS_JSON.replace("include_open", "remote")
 
+_PLACE_AS_JSON = f"database: {PLACE[0]}, path: {PLACE[1]}"
+
 #: The SQL names: kind, name, parameters, and the fields that reach the function as JSON.
 _NAMES = (
     ("MACRO", "ckvd_klines", f"({_ARGUMENTS})", _AS_JSON),
@@ -53,8 +60,7 @@ _NAMES = (
     ("MACRO", "ckvd_gaps", f"({_ARGUMENTS})", _AS_JSON),
     ("MACRO", "ckvd_audit", f"({_AUDIT_ARGUMENTS})", _AUDIT_AS_JSON),
     ("MACRO", "ckvd_symbols", "(market := 'spot')", "market: market"),
-    ("VIEW", "ckvd_cache", "", ""),
-    ("VIEW", "ckvd_cache_days", "", ""),
+    *(("VIEW", name, "", _PLACE_AS_JSON) for name in VIEWS),
 )
 
 _CLOSED = "the connection that ckvd_sql was registered on is closed; call ckvd_sql.register on this one"
@@ -76,24 +82,30 @@ def connect(database: str | Path = ":memory:", *, read_only: bool = False, **set
 
     Raises:
         SettingsError: A setting can't be used.
+        CkvdError: The database has a table or view with the name of one of ours.
     """
     checked = Settings.load(**settings)
     con = duckdb.connect(database, read_only=read_only)
-    con.execute(
-        "SET enable_progress_bar = false"
-    )  # it does not know the progress of a fetch, and writes even into pipes
-    _register(con, checked)
+    # DuckDB's bar does not know the progress of a fetch, and writes even into pipes.
+    con.execute("SET enable_progress_bar = false")
+    try:
+        _register(con, checked)
+    except BaseException:
+        con.close()  # else the error's traceback would keep the file locked
+        raise
     return con
 
 
 def register(con: DuckDBPyConnection | None = None, **settings: Any) -> DuckDBPyConnection:
     """Create the SQL names on a connection, by default on the one that `duckdb.sql` uses; returns it.
 
-    Registering again replaces the settings. In a file database the names are temporary, so nothing is written into
-    the file, and each cursor has to be registered itself; cursors of an in-memory database see them at once.
+    The names are temporary: nothing is written into a database, and EXPORT DATABASE and COPY FROM DATABASE never meet
+    them. Cursors that the connection makes from then on have them too, with its settings, unless one is registered
+    itself. Registering again replaces the settings, for its cursors as well.
 
     Raises:
         SettingsError: A setting can't be used.
+        CkvdError: A table or view in the connection's search path has the name of one of ours.
     """
     checked = Settings.load(**settings)
     if con is None:
@@ -105,20 +117,63 @@ def register(con: DuckDBPyConnection | None = None, **settings: Any) -> DuckDBPy
 
 def _register(con: DuckDBPyConnection, settings: Settings) -> None:
     with _lock:
-        before = _registered.get(con)
-        registration = _Registration(con, settings, shared=before.shared if before else _can_share(con))
-        registration.install(con)
+        _refuse_namesakes(con)
+        registration = _registered.get(con)
+        if registration is None or not registration.is_of(con):
+            registration = _Registration(con, settings)
+            registration.create(con)
+        else:
+            registration.use(settings)
+            try:
+                registration.name(con)
+            except duckdb.CatalogException:  # the function was created in a transaction that was rolled back
+                registration.create(con)
         _registered[con] = registration
-        if before:
-            con.remove_function(before.function)
+        if type(con) is DuckDBPyConnection:
+            con.__class__ = _RegisteredConnection
 
 
-def _can_share(con: DuckDBPyConnection) -> bool:
-    """Whether the names may be created in the database: one in memory, where no other connection has created them."""
-    in_memory = "SELECT path IS NULL AND NOT readonly FROM duckdb_databases() WHERE database_name = current_database()"
-    taken = "SELECT count(*) > 0 FROM duckdb_functions() WHERE function_name = 'ckvd_klines'"
-    rows = con.cursor().execute(f"SELECT ({in_memory}) AND NOT ({taken})").fetchall()
+def _refuse_namesakes(con: DuckDBPyConnection) -> None:
+    """Raise for a user's table or view that ours would hide; drop what an earlier version has left in its place."""
+    database, path = con.execute(f"SELECT {', '.join(PLACE)}").fetchall()[0]
+    for found in namesakes(con, database, path):
+        if not found.ours:
+            raise CkvdError(found.refusal)
+        if found.database != "temp" and not _is_read_only(con, found.database):
+            for kind, name, *_ in _NAMES:
+                what = "MACRO TABLE" if kind == "MACRO" else kind
+                con.execute(f"DROP {what} IF EXISTS {found.beside(name)}")
+
+
+def _is_read_only(con: DuckDBPyConnection, database: str) -> bool:
+    rows = con.execute("SELECT readonly FROM duckdb_databases() WHERE database_name = ?", [database]).fetchall()
     return bool(rows[0][0])
+
+
+class _RegisteredConnection(DuckDBPyConnection):
+    """A connection whose cursors are registered too.
+
+    DuckDB has no other place for names that a cursor sees: temporary ones belong to one connection, a cursor begins
+    with the default search path, and what is in the database would be exported with it.
+    """
+
+    __slots__ = ()  # with the same layout, a connection's class can be changed
+    __module__ = DuckDBPyConnection.__module__
+
+    def cursor(self) -> DuckDBPyConnection:
+        """A cursor with the names and settings of this connection."""
+        made = super().cursor()
+        with _lock:
+            registration = _registered.get(self)
+        if registration is not None:
+            with contextlib.suppress(duckdb.CatalogException):  # within the transaction that registers the connection
+                registration.name(made)
+                with _lock:
+                    _registered[made] = registration
+                made.__class__ = _RegisteredConnection
+        return made
+
+    duplicate = cursor
 
 
 @atexit.register
@@ -145,46 +200,74 @@ def _binder(registration: weakref.ref[_Registration]) -> Callable[[str, str], st
 
 
 class _Registration:
-    """The resolver of one connection, and the function that turns the arguments of a call into SQL text."""
+    """The resolver of one connection and its cursors, and the function that turns a call's arguments into SQL text."""
 
-    def __init__(self, con: DuckDBPyConnection, settings: Settings, *, shared: bool) -> None:
+    def __init__(self, con: DuckDBPyConnection, settings: Settings) -> None:
         # A weak reference: the user's connection must be free to close, which releases its database's lock.
         self._con = weakref.ref(con)
-        self._resolver = Resolver(settings)
-        self._bound: OrderedDict[str, tuple[duckdb.DuckDBPyRelation, str]] = OrderedDict()
+        self._bound: OrderedDict[tuple[Resolver, str, str], tuple[duckdb.DuckDBPyRelation, str]] = OrderedDict()
         self._lock = ThreadLock()
-        self.shared = shared
-        self.function = f"__ckvd_bind_{next(_numbers)}"
+        self._naming = threading.local()
+        self.use(settings)
 
-    def install(self, con: DuckDBPyConnection) -> None:
-        """Create the function and the names over it."""
+    def is_of(self, con: DuckDBPyConnection) -> bool:
+        """Whether this was registered on the connection itself, and not on the one that it is a cursor of."""
+        return self._con() is con
+
+    def use(self, settings: Settings) -> None:
+        """Have calls from now on use these settings."""
+        self._resolver = Resolver(settings)
+
+    def create(self, con: DuckDBPyConnection) -> None:
+        """Create the function, which all connections of the database see, and the names on this one."""
+        function = f"{BINDER}{next(_numbers)}"
+        self._statements = ";".join(
+            f"CREATE OR REPLACE TEMP {kind} {name}{parameters} AS {'TABLE ' if kind == 'MACRO' else ''}"
+            f"FROM query({function}('{name}', to_json({{{fields}}})::VARCHAR))"
+            for kind, name, parameters, fields in _NAMES
+        )
         binder = _binder(weakref.ref(self))
         _binders.append(binder)
         con.create_function(
-            self.function,
+            function,
             binder,
             ["VARCHAR", "VARCHAR"],
             "VARCHAR",
             null_handling=FunctionNullHandling.SPECIAL,
         )
-        for kind, name, parameters, fields in _NAMES:
-            arguments = f"to_json({{{fields}}})::VARCHAR" if fields else "'{}'"
-            table = "TABLE " if kind == "MACRO" else ""
-            call = f"query({self.function}('{name}', {arguments}))"
-            text = f"{kind} {name}{parameters} AS {table}FROM {call}"
-            if self.shared:  # visible to this database's cursors
-                con.execute(f"CREATE OR REPLACE {text}")
-            con.execute(f"CREATE OR REPLACE TEMP {text}")  # visible to this connection, whatever database it uses
+        self.name(con)
+
+    def name(self, con: DuckDBPyConnection) -> None:
+        """Create the names over the function on a connection or a cursor of it."""
+        self._naming.now = True
+        try:
+            con.execute(self._statements)
+        finally:
+            self._naming.now = False
 
     def bind(self, name: str, arguments: str) -> str:
         """The text of a SELECT over the dataset of a call; DuckDB calls it while binding."""
-        key = f"{name} {arguments}"
+        given = json.loads(arguments)
+        if name in VIEWS:
+            self._refuse_hiding(name, **given)
+            arguments, given = "", {}
+        key = (self._resolver, name, arguments)
         with self._lock:
-            bound = self._bound.pop(key, None) or self._bind(name, json.loads(arguments))
+            bound = self._bound.pop(key, None) or self._bind(name, given)
             self._bound[key] = bound
             while len(self._bound) > _KEPT_RELATIONS:
                 self._bound.popitem(last=False)
         return bound[1]
+
+    def _refuse_hiding(self, name: str, database: str, path: str) -> None:
+        """Raise for a table or view that was created since the connection was registered, and that ours hides."""
+        con = self._con()
+        if con is None or getattr(self._naming, "now", False):
+            return
+        with DuckDBPyConnection.cursor(con) as cursor:
+            for found in namesakes(cursor, database, path):
+                if found.name.casefold() == name and not found.ours:
+                    raise CkvdError(found.refusal)
 
     def _bind(self, name: str, given: dict[str, Any]) -> tuple[duckdb.DuckDBPyRelation, str]:
         """A relation over the dataset of a call, and its SQL text, which is valid for as long as the relation lives."""
@@ -192,7 +275,8 @@ class _Registration:
         if con is None:
             raise CkvdError(_CLOSED)
         dataset = self._dataset(name, given)
-        with con.cursor() as cursor:  # a connection can't bind while it binds, and a cursor serves one thread
+        # A connection can't bind while it binds, and a cursor serves one thread.
+        with DuckDBPyConnection.cursor(con) as cursor:
             relation = cursor.from_arrow(dataset)
             return relation, relation.sql_query()
 

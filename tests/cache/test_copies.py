@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -11,52 +10,14 @@ import pytest
 
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.disk import files
+from tests.support.copies import COPIES, make_writable, whole_seconds
 from tests.support.day_files import HOURS, MARCH, MINUTES, YEAR, bars_of, expected, packs, read, write
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable
     from datetime import date
     from pathlib import Path
 
     from ckvd_sql.market.series import Series
-
-#: Ways of copying: `$FROM` is the folder of the other cache, `$TO` the one that is overwritten, `$FILE` a file's name.
-WAYS = {
-    "cp": "cp $FROM/$FILE $TO/$FILE",
-    "cp -p": "cp -p $FROM/$FILE $TO/$FILE",
-    "cp -r": "cp -r $FROM/. $TO/",
-    "cp -a": "cp -a $FROM/. $TO/",
-    "cp --reflink=auto": "cp --reflink=auto $FROM/$FILE $TO/$FILE",
-    "cat": "cat $FROM/$FILE > $TO/$FILE",
-    "dd": "dd if=$FROM/$FILE of=$TO/$FILE conv=notrunc status=none",
-    "dd, times kept": "dd if=$FROM/$FILE of=$TO/$FILE conv=notrunc status=none; touch -r $FROM/$FILE $TO/$FILE",
-    "tar": "tar -C $FROM -cf - $FILE | tar -C $TO -xf -",
-    "tar --overwrite": "tar -C $FROM -cf - $FILE | tar -C $TO --overwrite -xf -",
-    "mv": "cp -p $FROM/$FILE $TO/other; mv $TO/other $TO/$FILE",
-}
-
-
-def shell(command: str) -> Callable[[Path, Path, str], None]:
-    def copy(source: Path, target: Path, file: str) -> None:
-        named = command.replace("$FROM", str(source)).replace("$TO", str(target)).replace("$FILE", file)
-        subprocess.run(["sh", "-ec", named], check=True)
-
-    return copy
-
-
-COPIES: dict[str, Callable[[Path, Path, str], object]] = {
-    **{way: shell(command) for way, command in WAYS.items()},
-    "shutil.copy": lambda source, target, file: shutil.copy(source / file, target / file),
-    "shutil.copy2": lambda source, target, file: shutil.copy2(source / file, target / file),
-    "shutil.copyfile": lambda source, target, file: shutil.copyfile(source / file, target / file),
-}
-
-
-def make_writable(store: DayStore, series: Series) -> None:
-    """As the files of earlier versions are, and all files are to the superuser."""
-    for path in store.folder(series).glob("*.arrow"):
-        path.chmod(0o644)
 
 
 @pytest.mark.parametrize("way", COPIES)
@@ -86,10 +47,6 @@ def test_a_day_that_was_overwritten_is_read_with_its_new_bars(
 @pytest.fixture
 def seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times of files and folders without a fraction of a second, as some disks have them."""
-
-    def whole_seconds(status: os.stat_result) -> tuple[int, int]:
-        return tuple(at // 1_000_000_000 * 1_000_000_000 for at in (status.st_mtime_ns, status.st_ctime_ns))  # type: ignore[return-value]
-
     monkeypatch.setattr(files, "_times", whole_seconds)
 
 

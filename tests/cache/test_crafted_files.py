@@ -13,54 +13,13 @@ from ckvd_sql.cache.schema_message import read_columns, read_metadata
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import BAR_SCHEMA
-from tests.support.damage import replace, resealed, values_begin
+from tests.support.damage import forged, read_forged, replace, resealed
 from tests.support.day_files import HOURS, YEAR, bars_of, expected, read, write
-from tests.support.processes import run_program
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DAY = YEAR[0]
-
-#: Reads a day from each of many files in turn; how many of them were refused, and how many gave other rows.
-READ_ALL = """
-import json, sys
-from datetime import date
-from pathlib import Path
-given = json.loads(sys.argv[1])
-from ckvd_sql.errors import CacheError
-from ckvd_sql.cache.store import DayStore
-from tests.support.day_files import HOURS, bars_of
-day = date.fromisoformat(given["day"])
-store, path = DayStore(Path(given["cache"])), Path(given["path"])
-refused = other = 0
-for file in sorted(Path(given["files"]).iterdir()):
-    file.replace(path)
-    try:
-        other += not store.read(HOURS, day).rows.equals(bars_of(HOURS, day))
-        other += not store.describe(HOURS, day).rows == len(bars_of(HOURS, day))
-    except CacheError:
-        refused += 1
-print(json.dumps([refused, other]))
-"""
-
-
-def changes(rng: random.Random, content: bytes, rows: int) -> bytes:
-    """The file with one to four bytes before or after its values changed, or a stretch of them; sealed again."""
-    begin = values_begin(content)
-    end = begin + 8 * rows * len(BAR_SCHEMA)
-
-    def change(damaged: bytearray) -> None:
-        for _ in range(rng.randint(1, 4)):
-            at = rng.choice([rng.randrange(8, begin), rng.randrange(8, begin), rng.randrange(end, len(content))])
-            if rng.random() < 0.2:  # a number of four bytes, as offsets and sizes are
-                at = at // 4 * 4
-                number = rng.choice([0, 1, 2**31 - 1, 2**32 - 1, 2**31, rng.randrange(2**32)])
-                damaged[at : at + 4] = number.to_bytes(4, "little")
-            else:
-                damaged[at] ^= 1 << rng.randrange(8)
-
-    return resealed(content, rows, change)
 
 
 def test_a_day_file_that_was_changed_and_sealed_again_neither_crashes_nor_gives_other_rows(tmp_path: Path) -> None:
@@ -68,17 +27,7 @@ def test_a_day_file_that_was_changed_and_sealed_again_neither_crashes_nor_gives_
     write(store, HOURS, [DAY])
     content = store.path(HOURS, DAY).read_bytes()
     rng = random.Random(10)  # noqa: S311 (reproducible by its seed)
-    files = tmp_path / "files"
-    files.mkdir()
-    for number in range(1500):
-        (files / f"{number:04d}").write_bytes(changes(rng, content, 24))
-    given = {
-        "cache": str(store.root),
-        "path": str(store.path(HOURS, DAY)),
-        "files": str(files),
-        "day": str(DAY),
-    }
-    refused, other = run_program(READ_ALL, given)
+    refused, other = read_forged(store, DAY, [forged(rng, content, 24) for _ in range(1500)], tmp_path / "files")
     assert other == 0
     assert 150 < refused < 1500  # what Arrow alone would use, padding and the foot, is as good as before
 
@@ -89,7 +38,7 @@ def test_a_pack_that_was_changed_and_sealed_again_gives_the_rows_of_its_day_file
     rows = sum(len(bars_of(HOURS, day)) for day in YEAR)
     rng = random.Random(11)  # noqa: S311 (reproducible by its seed)
     for _ in range(60):
-        replace(path, changes(rng, content, rows))
+        replace(path, forged(rng, content, rows))
         assert read(DayStore(packed.root), HOURS, YEAR[0], YEAR[-1]).equals(expected(HOURS, YEAR))
 
 

@@ -1,4 +1,7 @@
-"""`make soak`: killed fetches, concurrent queries, damaged day files and property tests, repeated for minutes.
+"""`make soak`: what may happen to a cache and its readers, and property tests, repeated for minutes.
+
+Fetches are killed, queried at once by many processes, and their day files damaged. Backups are copied over a cache that
+is read; disks count seconds; processes may have few open files; files are forged with a seal that fits.
 
     python -m tests.system.soak [--seed N] [--minutes 10]
 
@@ -34,10 +37,17 @@ from tests.support.concurrent_queries import downloads, query_at_once
 from tests.support.damage import is_refused, replace, undetected_flips
 from tests.support.examples import TRIED
 from tests.support.kill_loop import KillLoop
+from tests.support.soak_cache import copy_over_live_cache, count_seconds, read_few_files, read_forged_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.support.soak_cache import Outcome
+
+COUNTED = (
+    *("kills", "processes", "faults", "bad inputs", "queries"),
+    *("copies", "reads of own writes", "forged files"),
+)
 KILLS_PER_ROUND = 25
 EXAMPLES_PER_ROUND = "12"
 
@@ -114,6 +124,7 @@ class Soak:
         self.wrong_rows = 0
         self.lost_days = 0
         self.wrongly_stored = 0
+        self.crashes = 0
         self.failures: list[str] = []
 
     def fail(self, what: str) -> None:
@@ -129,6 +140,10 @@ class Soak:
                     functools.partial(self.kill, exchange),
                     functools.partial(self.query_at_once, exchange),
                     functools.partial(self.damage, number),
+                    lambda: self.add(copy_over_live_cache(exchange, self.rng)),
+                    lambda: self.add(count_seconds(self.rng)),
+                    lambda: self.add(read_few_files(self.rng)),
+                    lambda: self.add(read_forged_files(self.rng)),
                     functools.partial(self.test, number),
                 ]
                 for part in parts:
@@ -213,6 +228,14 @@ class Soak:
                 self.wrong_rows += len(undetected)
                 self.fail(f"damage was not detected: {undetected[:10]}")
 
+    def add(self, outcome: Outcome) -> None:
+        """Count what a round has tried, and fail for what was wrong."""
+        self.tried += outcome.tried
+        self.wrong_rows += len(outcome.wrong)
+        self.crashes += len(outcome.crashed)
+        for what in (*outcome.wrong, *outcome.crashed):
+            self.fail(what)
+
     def test(self, number: int) -> None:
         """All hypothesis tests, with another seed each round."""
         log = FailureLog(self.until if number else None)
@@ -235,12 +258,10 @@ class Soak:
 
     def count(self) -> str:
         """How much was tried, and how much of it was wrong."""
-        tried = ", ".join(
-            f"{name} {self.tried[name]}" for name in ("kills", "processes", "faults", "bad inputs", "queries")
-        )
+        tried = ", ".join(f"{name} {self.tried[name]}" for name in COUNTED)
         return (
             f"{tried}, wrong rows {self.wrong_rows}, lost days {self.lost_days}, "
-            f"days stored that should not be {self.wrongly_stored}"
+            f"days stored that should not be {self.wrongly_stored}, crashes {self.crashes}"
         )
 
 

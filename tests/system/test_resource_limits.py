@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ckvd_sql.cache.store import DayStore
-from ckvd_sql.market.bars import integers
 from ckvd_sql.market.periods import days_between
-from ckvd_sql.market.provenance import Provenance, Source
-from ckvd_sql.market.series import INTERVALS, Market, Series
-from tests.support.day_files import bars_of
+from tests.support.limits import fill, read_with_few_files, spot
 from tests.support.processes import run_program
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-FROM_REST = Provenance(Source.REST, "https://api.example", "", 0)
 DAYS = list(days_between(date(2017, 1, 1), date(2025, 3, 19)))
+FILES = 64
 SYMBOLS = [f"COIN{number}USDT" for number in range(200)]
-
-#: Runs statements with at most `files` open files; their results, and what was logged or set aside.
-READ = """
-import json, logging, resource, sys
-from pathlib import Path
-given = json.loads(sys.argv[1])
-import ckvd_sql
-logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-resource.setrlimit(resource.RLIMIT_NOFILE, (given["files"], given["files"]))
-with ckvd_sql.connect(cache_dir=given["cache"], offline=True) as con:
-    found = [con.execute(statement).fetchone() for statement in given["statements"]]
-print(json.dumps({"found": found, "damaged": len(list(Path(given["cache"]).rglob("*.damaged")))}))
-"""
 
 #: Reads two series one after the other in an address space that has room for one of them.
 SQUEEZED = """
@@ -57,46 +41,33 @@ print(json.dumps(counts))
 """
 
 
-def series(symbol: str, interval: str) -> Series:
-    return Series(Market.SPOT, symbol, INTERVALS[interval])
-
-
-def fill(store: DayStore, one: Series, days: list[date]) -> tuple[int, int]:
-    """Write the days of a series; how many rows they have, and the sum of their trades."""
-    batches = {day: bars_of(one, day) for day in days}
-    store.write_days(one, {day: (rows, FROM_REST) for day, rows in batches.items()})
-    trades = sum(sum(map(int, integers(rows.column("trades")))) for rows in batches.values())
-    return sum(rows.num_rows for rows in batches.values()), trades
-
-
 @pytest.mark.timeout(120)
 def test_thousands_of_mapped_days_and_hundreds_of_symbols_and_packs_are_read_with_few_open_files(
     tmp_path: Path,
 ) -> None:
     store = DayStore(tmp_path / "cache")
-    long = fill(store, series("BTCUSDT", "3m"), DAYS)
-    many = [fill(store, series(symbol, "3m"), DAYS[-5:]) for symbol in SYMBOLS]
-    packed = fill(store, series("ETHUSDT", "15m"), DAYS)
+    long = fill(store, spot("BTCUSDT", "3m"), DAYS)
+    many = [fill(store, spot(symbol, "3m"), DAYS[-5:]) for symbol in SYMBOLS]
+    packed = fill(store, spot("ETHUSDT", "15m"), DAYS)
     statement = "SELECT count(*)::BIGINT, sum(trades)::HUGEINT::VARCHAR FROM ckvd_klines({}, '{}', '{}', '2025-03-20')"
     statements = [
         statement.format("'BTCUSDT'", "3m", DAYS[0]),
         statement.format(SYMBOLS, "3m", DAYS[-5]),
         *[statement.format("'ETHUSDT'", "15m", DAYS[0])] * 2,
     ]
-    given: dict[str, Any] = {"cache": str(store.root), "statements": statements, "files": 64}
-    sums = [long, (sum(rows for rows, _ in many), sum(trades for _, trades in many)), packed, packed]
+    sums = [long, [sum(rows for rows, _ in many), str(sum(int(trades) for _, trades in many))], packed, packed]
     for _ in range(2):  # without packs and with them
-        result = run_program(READ, given)
-        assert result == {"found": [[rows, str(trades)] for rows, trades in sums], "damaged": 0}
-    assert len(list(store.folder(series("ETHUSDT", "15m")).glob(".packs/*.pack"))) > given["files"]
+        result = read_with_few_files(store, statements, FILES)
+        assert result == {"found": sums, "damaged": 0}
+    assert len(list(store.folder(spot("ETHUSDT", "15m")).glob(".packs/*.pack"))) > FILES
 
 
 @pytest.mark.timeout(60)
 def test_what_was_read_before_is_let_go_where_there_is_no_address_space_for_more(tmp_path: Path) -> None:
     store = DayStore(tmp_path)
     days = DAYS[:600]
-    rows = [fill(store, series(symbol, "3m"), days)[0] for symbol in ("ONE", "TWO", "SMALL")]
-    size = sum(path.stat().st_size for path in store.folder(series("ONE", "3m")).glob("*.arrow"))
+    rows = [fill(store, spot(symbol, "3m"), days)[0] for symbol in ("ONE", "TWO", "SMALL")]
+    size = sum(path.stat().st_size for path in store.folder(spot("ONE", "3m")).glob("*.arrow"))
     # Half as much again as the files of one series: they are mapped in whole pages, and Arrow needs some memory.
     given = {"cache": str(store.root), "span": [str(days[0]), str(days[-1])], "room": size * 3 // 2}
     assert run_program(SQUEEZED, given) == rows[:2] * 2

@@ -53,7 +53,8 @@ def test_bound_parameters_are_arguments_of_the_table_function(engine: Engine, tr
 @pytest.mark.parametrize("view", ["ckvd_cache", "ckvd_cache_days"])
 def test_views_are_found_by_reflection(engine: Engine, view: str) -> None:
     inspector = inspect(engine)
-    assert view in inspector.get_view_names()
+    assert view in inspector.get_temp_view_names()
+    assert view in inspector.get_view_names(schema="temp.main")
     columns = {column["name"] for column in inspector.get_columns(view)}
     assert columns >= {"provider", "market", "symbol", "interval", "date"}
 

@@ -26,6 +26,7 @@ _HERE = Path(__file__).resolve().parent
 VENVS = Path(os.environ.get("CKVD_BENCH_VENVS") or _HERE / ".venvs")
 
 PRODUCT = "ckvd_sql"
+UNMAPPED = "ckvd_sql, mmap=0"
 NATIVE = "DuckDB native table"
 NATIVE_FILE = "DuckDB native table, file"
 PARQUET = "DuckDB, monthly zstd Parquet"
@@ -135,6 +136,7 @@ def worker_for(name: str, data: Data) -> Worker:
     together = paths | {"parquet": f"{data.parquet_together}/*.parquet"}
     workers: dict[str, Callable[[], Worker]] = {
         PRODUCT: lambda: Worker("duck", paths | {"kind": "ckvd"}),
+        UNMAPPED: lambda: Worker("duck", paths | {"kind": "ckvd", "settings": settings(data) | {"mmap": False}}),
         NATIVE: lambda: Worker("duck", paths | {"kind": "native"}),
         NATIVE_FILE: lambda: Worker("duck", paths | {"kind": "native file"}),
         PARQUET: lambda: Worker("duck", paths | {"kind": "parquet"}),

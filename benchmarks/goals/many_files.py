@@ -12,6 +12,7 @@ from benchmarks.contenders import (
     PARQUET,
     PRODUCT,
     TOGETHER,
+    UNMAPPED,
     AbsentError,
     check_answers,
     worker_for,
@@ -111,6 +112,9 @@ def _many_days(bench: Bench, result: GoalResult) -> None:
             Check(f"{interval}, live connection: time relative to the native table", ratio(product, native), 1.3),
             Check(f"{interval}, live connection: speed-up over Parquet", ratio(parquet, product), 4, at_most=False),
         ]
+    minutes = bench.data("minutes")
+    fresh = _fresh_times(bench, minutes, (PRODUCT, UNMAPPED), request(minutes, "total"), turns)
+    _add_fresh_times(result, f"{minutes.set.days} days of 1m: first query of a process, files in the page cache", fresh)
 
 
 def _many_symbols(bench: Bench, result: GoalResult) -> None:

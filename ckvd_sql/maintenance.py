@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ckvd_sql.errors import CacheError, CkvdError, ProviderError, ProviderUnavailableError
+from ckvd_sql.errors import CacheError, CkvdError, MalformedDataError, ProviderError, ProviderUnavailableError
 from ckvd_sql.fetch.jobs import Job
 from ckvd_sql.market.bars import open_times
 from ckvd_sql.market.periods import Month, moment_of
@@ -165,13 +165,16 @@ def _outdated(session: FetchSession, resolver: Resolver, series: Series, files: 
         by_period[_period(file)].append(file)
     published = session.published_checksums(series, list(by_period))
     changed: dict[Period, list[DayFile]] = {}
+    unreadable: list[str] = []
     for period, of_period in by_period.items():
         checksum = published[period]
+        if isinstance(checksum, MalformedDataError):
+            unreadable.append(str(period))
+            continue
         others = [] if checksum is None else [file for file in of_period if file.provenance.sha256 != checksum]
         if others:
             changed[period] = others
     problems: dict[date, str] = {}
-    unreadable: list[str] = []
     for period, archive in session.archives(series, list(changed)):
         if isinstance(archive, ProviderUnavailableError):
             raise archive

@@ -142,7 +142,7 @@ def test_a_day_from_rest_is_stale_if_its_archive_has_other_bars(stand_in: StandI
         assert problems(current) == {}
 
 
-@pytest.mark.parametrize("broken", ["checksum", "text", "no bars"])
+@pytest.mark.parametrize("broken", ["checksum", "digest", "text", "no bars"])
 def test_an_archive_that_cannot_be_read_says_nothing_against_a_day_from_rest(
     stand_in: StandIn, tmp_path: Path, broken: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -150,8 +150,9 @@ def test_an_archive_that_cannot_be_read_says_nothing_against_a_day_from_rest(
     stand_in.rows[one] = true_rows("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
     with connect(stand_in, tmp_path) as con:
         first = read(con, DAY)
-        text = {"checksum": csv_text(stand_in.rows[one]), "text": b"1,2\n", "no bars": b""}[broken]
-        stand_in.publish(one, date(2024, 5, 1), text, checksum="0" * 64 if broken == "checksum" else None)
+        text = {"text": b"1,2\n", "no bars": b""}.get(broken, csv_text(stand_in.rows[one]))
+        published = {"checksum": "0" * 64, "digest": "no digest"}.get(broken)
+        stand_in.publish(one, date(2024, 5, 1), text, checksum=published)
         current = resolver(stand_in, tmp_path)
         assert problems(current) == {}
         unreadable = "BTCUSDT 1h (spot): cached days are not compared with archives that can't be read as published"

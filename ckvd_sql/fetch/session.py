@@ -12,7 +12,7 @@ import functools
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from ckvd_sql.errors import CkvdError, OfflineError, ProviderError
+from ckvd_sql.errors import CkvdError, MalformedDataError, OfflineError, ProviderError
 from ckvd_sql.market.periods import Month
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ class FetchSession:
         try:
             if self._settings.offline:
                 raise OfflineError("the network is switched off", job.days)
-            return self._network().start_task_soon(self._fetch, job)
+            network = self._network()
+            return network.start_task_soon(self._run, lambda: self._failover.fetch(job))
         except CkvdError as error:
             refused: Future[dict[date, DayBars]] = Future()
             refused.set_exception(error)
@@ -106,14 +107,22 @@ class FetchSession:
         """
         return self._call(lambda: self._failover.first_open(series))
 
-    def published_checksums(self, series: Series, periods: list[Period]) -> dict[Period, str | None]:
-        """The SHA-256 in hex that the archive publishes now for each period; None where it has no file.
+    def published_checksums(
+        self, series: Series, periods: Sequence[Period]
+    ) -> dict[Period, str | MalformedDataError | None]:
+        """The SHA-256 in hex that the archive publishes now for each period.
+
+        None where it has no file, and the error of a file that states none.
 
         Raises:
             OfflineError: The network is switched off.
             ProviderError: The archive can't be asked.
         """
-        found = self._gather(lambda: (self._vision.published_checksum(series, period) for period in periods))
+        found = self._gather(
+            lambda: (
+                _or_error(self._vision.published_checksum(series, period), MalformedDataError) for period in periods
+            )
+        )
         return dict(zip(periods, found, strict=True))
 
     def archives(
@@ -156,20 +165,21 @@ class FetchSession:
     def _call(self, ask: Callable[[], Awaitable[T]]) -> T:
         if self._settings.offline:
             raise OfflineError("the network is switched off (CKVD_OFFLINE), so this can't be asked")
-        return self._network().call(ask)
+        return wait_for(self._network().start_task_soon(self._run, ask))
 
-    async def _fetch(self, job: Job) -> dict[date, DayBars]:
+    async def _run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Work that is cancelled when the session ends."""
         task = asyncio.current_task()
         if self._ended or task is None:
             raise asyncio.CancelledError
         self._running.add(task)
         try:
-            return await self._failover.fetch(job)
+            return await work()
         finally:
             self._running.discard(task)
 
-    async def _end_jobs(self) -> None:
-        """Cancel what is running and wait until it has ended: a job must not meet a client that is closed."""
+    async def _end_work(self) -> None:
+        """Cancel what is running and wait until it has ended: no work must meet a client that is closed."""
         self._ended = True
         for task in self._running:
             task.cancel()
@@ -207,4 +217,4 @@ class FetchSession:
             try:
                 yield
             finally:
-                await self._end_jobs()
+                await self._end_work()

@@ -133,11 +133,12 @@ class Questions:
         try:
             published = session.published_checksums(self.audit.series, self.checksums) if self.checksums else {}
         except ProviderError as error:
-            first = self.checksums[0]
-            self._not_compared([first.first if isinstance(first, Month) else first], Check.PUBLISHED_CHECKSUM, error)
+            self._not_compared([_first_day(self.checksums[0])], Check.PUBLISHED_CHECKSUM, error)
             return
         for period, digest in published.items():
-            if digest is not None:
+            if isinstance(digest, ProviderError):
+                self._not_compared([_first_day(period)], Check.PUBLISHED_CHECKSUM, digest)
+            elif digest is not None:
                 self._compare_stored_digest(period, digest)
 
     def _compare_rest(self, session: FetchSession, store: DayStore) -> None:
@@ -188,6 +189,10 @@ def _settled(finding: Finding) -> Finding:
     """A difference from a monthly archive on a day whose daily archive agrees, as on outage days (#475)."""
     expected = f"{finding.expected}, but the daily archive agrees with the stored day"
     return replace(finding, severity=Severity.WARNING, expected=expected)
+
+
+def _first_day(period: Period) -> date:
+    return period.first if isinstance(period, Month) else period
 
 
 def _within(bars: pa.RecordBatch, span: Span, day: date) -> pa.RecordBatch:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ckvd_sql.cache.store import DayStore
-from ckvd_sql.errors import OfflineError, ProviderUnavailableError
+from ckvd_sql.errors import MalformedDataError, OfflineError, ProviderUnavailableError
 from ckvd_sql.fetch.jobs import Job
 from ckvd_sql.fetch.session import FetchSession, wait_for
 from ckvd_sql.market.parse import parse_time
@@ -126,6 +126,27 @@ def test_jobs_that_are_running_are_cancelled_at_the_end(exchange: Sandbox, tmp_p
     assert not network_threads()
 
 
+@pytest.mark.timeout(20)
+def test_a_question_that_is_open_is_cancelled_at_the_end(exchange: Sandbox, tmp_path: Path) -> None:
+    ended: list[BaseException] = []
+
+    def ask(one: FetchSession) -> None:
+        try:
+            list(one.archives(HOURS, [DAY_1]))
+        except CancelledError as error:
+            ended.append(error)
+
+    exchange.add(Fault(r"\.zip$", "stall", seconds=60))
+    with session(exchange, tmp_path, timeout=60) as one:
+        asking = threading.Thread(target=ask, args=(one,))
+        asking.start()
+        while not any(request.path.endswith(".zip") for request in exchange.requests):
+            time.sleep(0.01)
+    asking.join()
+    assert [type(error) for error in ended] == [CancelledError]
+    assert not network_threads()
+
+
 def test_an_error_in_the_scan_ends_the_jobs_too(exchange: Sandbox, tmp_path: Path) -> None:
     def scan() -> None:
         with session(exchange, tmp_path, timeout=60) as one:
@@ -154,6 +175,13 @@ def test_checksums_of_an_archive_that_fails_are_an_error(exchange: Sandbox, tmp_
     exchange.add(Fault(r"\.CHECKSUM$", "status", status=503))
     with session(exchange, tmp_path) as one, pytest.raises(ProviderUnavailableError, match="503"):
         one.published_checksums(HOURS, [DAY_1, DAY_2])
+
+
+def test_a_checksum_file_that_states_none_is_the_error_of_its_period_alone(stand_in: StandIn, tmp_path: Path) -> None:
+    stand_in.files[f"/{HOURS.archive_path(DAY_1)}.CHECKSUM"] = b"<html>"
+    with session(stand_in, tmp_path) as one:
+        found = one.published_checksums(HOURS, [DAY_1, DAY_2])
+    assert [type(found[day]) for day in (DAY_1, DAY_2)] == [MalformedDataError, str]
 
 
 def test_symbols_and_first_bars_come_from_the_exchange(exchange: Sandbox, tmp_path: Path) -> None:

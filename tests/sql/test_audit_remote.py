@@ -159,7 +159,11 @@ def test_published_checksums_are_compared_beyond_the_archives_that_are_downloade
         text = true_rows("BTCUSDT", "1d", str(other.first), str(other.next.first))
         stand_in.publish(one, other, csv_text(text, header=True))
         found = remote(con, "2020-01-01", "2022-01-01", interval="1d")
-    assert found == [("published_checksum", "warning", str(other.first))]
+        assert found == [("published_checksum", "warning", str(other.first))]
+        broken = next(month for month in months if month != other and not any(str(month) in one for one in compared))
+        stand_in.files[f"/{one.archive_path(broken)}.CHECKSUM"] = b"<html>"
+        found = remote(con, "2020-01-01", "2022-01-01", interval="1d")
+    assert found == [("published_checksum", "warning", str(day)) for day in sorted([other.first, broken.first])]
 
 
 def test_a_monthly_archive_that_differs_where_the_daily_one_agrees_is_a_warning(

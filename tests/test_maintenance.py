@@ -14,6 +14,7 @@ from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
 from tests.support.bars import bars, csv_text, read, series
 from tests.support.connections import cached_days, connect, settings_for
+from tests.support.damage import writable
 from tests.support.stand_in import StandIn
 from tests.support.truth import true_bars, true_rows
 
@@ -182,7 +183,7 @@ def test_refresh_reports_a_day_that_it_cannot_fetch_and_leaves_its_file(stand_in
         nowhere = dead.url
     current = resolver(stand_in, tmp_path, spot_url=nowhere)
     path = current.store.path(one, day)
-    path.write_bytes(b"damaged")
+    writable(path).write_bytes(b"damaged")
     (done,) = refresh(current)
     assert type(done.error).__name__ == "ChecksumError"
     assert path.read_bytes() == b"damaged"

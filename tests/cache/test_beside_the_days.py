@@ -24,6 +24,7 @@ from ckvd_sql.market.periods import DAY, day_number, day_start
 from tests.support.arrow import table_bars
 from tests.support.bars import series
 from tests.support.cache_state import sandbox_settings, wrong_days
+from tests.support.damage import writable
 from tests.support.day_files import HOURS, YEAR, describe_all, expected, read
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ KINDS = {
 def _flip(path: Path) -> None:
     content = bytearray(path.read_bytes() or b"\0")
     content[len(content) // 2] ^= 16
-    path.write_bytes(content)
+    writable(path).write_bytes(content)
 
 
 def _remove(path: Path) -> None:
@@ -71,16 +72,16 @@ def _remove(path: Path) -> None:
 
 def _later_text(path: Path) -> None:
     """What earlier builds wrote, with a first bar that is far too late."""
-    path.write_bytes(b"2020-09-15T00:00:00+00:00")
+    writable(path).write_bytes(b"2020-09-15T00:00:00+00:00")
 
 
 #: Damage to a file that is there; a folder has none of it.
 TO_CONTENT: dict[str, Callable[[Path], object]] = {
-    "empty": lambda path: path.write_bytes(b""),
-    "random": lambda path: path.write_bytes(random.Random(5).randbytes(999)),  # noqa: S311
-    "cut": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "empty": lambda path: writable(path).write_bytes(b""),
+    "random": lambda path: writable(path).write_bytes(random.Random(5).randbytes(999)),  # noqa: S311
+    "cut": lambda path: os.truncate(writable(path), path.stat().st_size // 2),
     "one bit": _flip,
-    "huge": lambda path: os.truncate(path, 1 << 42),
+    "huge": lambda path: os.truncate(writable(path), 1 << 42),
     "plain text": _later_text,
     "no permission": lambda path: path.chmod(0),
 }
@@ -186,7 +187,7 @@ def test_a_first_open_time_that_is_overwritten_while_it_is_read_is_right_or_unkn
     def overwrite() -> None:
         while not ended.is_set():
             for content in contents:
-                Path(folder.path, ".listed").write_bytes(content)
+                writable(Path(folder.path, ".listed")).write_bytes(content)
 
     writer = threading.Thread(target=overwrite)
     writer.start()

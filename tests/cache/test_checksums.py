@@ -9,6 +9,7 @@ import pytest
 
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.provenance import WrongChecksum
+from tests.support.damage import writable
 from tests.support.day_files import HOURS, MINUTES
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def test_the_last_one_of_an_archive_counts(root: Path) -> None:
 def test_a_damaged_memory_is_ignored_and_written_anew(root: Path, content: bytes) -> None:
     path = DayStore(root).folder(HOURS) / ".checksums"
     path.parent.mkdir(parents=True)
-    path.write_bytes(content)
+    writable(path).write_bytes(content)
     assert recalled(root) is None
     DayStore(root).wrong_checksums.remember(HOURS, URL, WRONG)
     assert recalled(root) == WRONG

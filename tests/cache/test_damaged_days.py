@@ -10,6 +10,7 @@ import pytest
 import ckvd_sql
 from ckvd_sql import CacheError, CryptoKlineVisionData, OfflineError
 from tests.support.bars import read
+from tests.support.damage import writable
 from tests.support.faults import NOWHERE
 from tests.support.logs import warnings
 from tests.support.requests import zips
@@ -42,7 +43,7 @@ def test_a_damaged_day_file_is_set_aside_and_fetched_again_with_a_warning(
     path = client.settings.cache_dir / "binance/spot/BTCUSDT/1h/2024-06-02.arrow"
     other = path.with_name("2024-06-03.arrow").read_bytes()
     broken = other if damage == "another day's" else DAMAGES[damage](path.read_bytes())
-    path.write_bytes(broken)
+    writable(path).write_bytes(broken)
     exchange.forget()
     con = ckvd_sql.connect(**settings)
     span = ("BTCUSDT", "1h", "2024-06-01", "2024-06-05")
@@ -58,7 +59,7 @@ def test_offline_a_damaged_day_file_is_an_error_that_names_it(
 ) -> None:
     client.fetch("BTCUSDT", "2024-06-01", "2024-06-03")
     path = client.settings.cache_dir / "binance/spot/BTCUSDT/1h/2024-06-02.arrow"
-    path.write_bytes(b"")
+    writable(path).write_bytes(b"")
     with pytest.raises(CacheError, match=path.name) as error:
         CryptoKlineVisionData(**settings, offline=True).get_data("BTCUSDT", "2024-06-01", "2024-06-03")
     assert error.value.path == str(path)
@@ -79,7 +80,7 @@ def test_fetch_reports_a_damaged_day_that_it_cannot_replace_and_continues(
     settings: dict[str, Any], client: CryptoKlineVisionData, trouble: str
 ) -> None:
     client.fetch("BTCUSDT", "2024-06-01", "2024-06-05")
-    (client.settings.cache_dir / "binance/spot/BTCUSDT/1h/2024-06-02.arrow").write_bytes(b"")
+    writable(client.settings.cache_dir / "binance/spot/BTCUSDT/1h/2024-06-02.arrow").write_bytes(b"")
     unreachable = dict.fromkeys(("vision_url", "spot_url"), NOWHERE)
     more = {"offline": True} if trouble == "offline" else {**unreachable, "retries": 0}
     report = CryptoKlineVisionData(**{**settings, **more}).fetch("BTCUSDT", "2024-06-01", "2024-06-05")

@@ -37,7 +37,7 @@ from tests.support.cache_state import (
     sandbox_settings,
     wrong_days,
 )
-from tests.support.damage import is_refused, replace, undetected_flips
+from tests.support.damage import is_refused, replace, undetected_flips, writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,19 +47,19 @@ if TYPE_CHECKING:
 
 
 def foreign_arrow(path: Path) -> None:
-    with ipc.new_file(str(path), pa.schema([("x", pa.int64())])) as writer:
+    with ipc.new_file(str(writable(path)), pa.schema([("x", pa.int64())])) as writer:
         writer.write_batch(pa.RecordBatch.from_pydict({"x": [1, 2, 3]}))
 
 
 def bars_without_metadata(path: Path) -> None:
-    with ipc.new_file(str(path), BAR_SCHEMA) as writer:
+    with ipc.new_file(str(writable(path)), BAR_SCHEMA) as writer:
         writer.write_batch(expected_day(HOURS, DATE))
 
 
 def compressed(path: Path) -> None:
     file = ipc.open_file(pa.py_buffer(path.read_bytes()))
     options = ipc.IpcWriteOptions(compression="zstd")
-    with ipc.new_file(str(path), file.schema, options=options) as writer:
+    with ipc.new_file(str(writable(path)), file.schema, options=options) as writer:
         writer.write_batch(file.get_batch(0))
 
 
@@ -108,7 +108,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "a foreign Arrow file": foreign_arrow,
     "an Arrow file of bars without metadata": bars_without_metadata,
     "a compressed Arrow file": compressed,
-    "a Parquet file": lambda path: parquet.write_table(pa.table({"open_time": [1]}), path),
+    "a Parquet file": lambda path: parquet.write_table(pa.table({"open_time": [1]}), writable(path)),
     "of another symbol": copied_from("ETHUSDT/1h", str(DATE)),
     "of another interval": copied_from("BTCUSDT/1m", str(DATE)),
     "of another date": copied_from("BTCUSDT/1h", "2024-01-02"),
@@ -161,7 +161,7 @@ class TestDamagedDayFile:
         call = "ckvd_klines('BTCUSDT', '1w', '2024-01-01', '2024-03-01')"
         with ckvd_sql.connect(cache_dir=tmp_path, **sandbox_settings(exchange)) as con:
             before = read(con, call)
-            DayStore(tmp_path).path(WEEKS, date(2024, 1, 8)).write_bytes(b"")
+            writable(DayStore(tmp_path).path(WEEKS, date(2024, 1, 8))).write_bytes(b"")
             exchange.forget()
             assert read(con, call) == before
         requested = [request.path for request in exchange.requests]
@@ -210,7 +210,7 @@ class TestEveryByteOfADayFile:
         store, path = place
         original = path.read_bytes()
         for size in range(len(original) - 1, -1, -1):
-            os.truncate(path, size)
+            os.truncate(writable(path), size)
             assert is_refused(store.read), size
             assert is_refused(store.describe), size
 

@@ -18,6 +18,7 @@ from ckvd_sql.maintenance import verify
 from ckvd_sql.market.series import INTERVALS, Market, Series
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
+from tests.support.damage import writable
 from tests.support.day_files import HOURS, MARCH, MINUTES, YEAR, bars_of, describe_all, expected, packs, read, write
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def damages() -> dict[str, Callable[[bytes], bytes]]:
 def test_a_damaged_derived_file_is_ignored(packed: DayStore, name: str, damage: str) -> None:
     describe_all(packed)
     path = packed.folder(HOURS) / ".packs" / name
-    path.write_bytes(damages()[damage](path.read_bytes()))
+    writable(path).write_bytes(damages()[damage](path.read_bytes()))
     store = DayStore(packed.root)
     assert read(store, HOURS, YEAR[0], YEAR[-1]).equals(expected(HOURS, YEAR))
     assert describe_all(store) == [(day, bars_of(HOURS, day).num_rows) for day in YEAR]
@@ -87,7 +88,7 @@ def test_reading_works_where_packs_can_not_be_written(store: DayStore) -> None:
 def test_a_period_with_a_damaged_day_is_not_packed(store: DayStore) -> None:
     write(store, HOURS, YEAR)
     path = store.path(HOURS, MARCH[6])
-    path.write_bytes(path.read_bytes()[:-1])
+    writable(path).write_bytes(path.read_bytes()[:-1])
     for _ in range(2):
         with pytest.raises(CacheError, match=str(MARCH[6])):
             read(store, HOURS, YEAR[0], YEAR[-1])
@@ -100,7 +101,7 @@ def damage_pack(store: DayStore) -> Path:
     content = bytearray(path.read_bytes())
     value = np.float64(bars_of(HOURS, MARCH[6]).column("close")[3].as_py()).tobytes()
     content[content.index(value)] ^= 1
-    path.write_bytes(content)
+    writable(path).write_bytes(content)
     return path
 
 

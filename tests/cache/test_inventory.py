@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import ckvd_sql
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.provenance import Provenance, Source
+from tests.support.damage import writable
 from tests.support.day_files import HOURS, YEAR, bars_of, describe_all
 
 
@@ -50,7 +51,7 @@ def test_the_inventory_equals_the_metadata_of_the_day_files(packed: DayStore) ->
 def test_one_day_of_a_cache_is_described_without_opening_the_others(packed: DayStore) -> None:
     shutil.rmtree(packed.folder(HOURS) / ".packs")
     for day in YEAR[1:]:
-        packed.path(HOURS, day).write_bytes(b"")  # opening it would log a warning
+        writable(packed.path(HOURS, day)).write_bytes(b"")  # opening it would log a warning
     with ckvd_sql.connect(cache_dir=packed.root, offline=True) as con:
         assert con.execute(f"SELECT rows FROM ckvd_cache_days WHERE date = DATE '{YEAR[0]}'").fetchall() == [(24,)]
 

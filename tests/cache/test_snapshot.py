@@ -20,6 +20,7 @@ from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import BAR_SCHEMA
 from ckvd_sql.market.periods import day_number, day_start, days_between
 from tests.support.bars import series
+from tests.support.damage import writable
 from tests.support.days import day_bars, write_days
 from tests.support.open_files import CountedFiles
 
@@ -60,7 +61,7 @@ def expected(days: Iterable[date], one: Series = HOURS) -> pa.Table:
 
 def test_the_days_are_those_that_have_a_file_and_none_is_opened(store: DayStore) -> None:
     write_days(store, HOURS, DAYS)
-    store.path(HOURS, SECOND).write_bytes(b"damaged")
+    writable(store.path(HOURS, SECOND)).write_bytes(b"damaged")
     assert take(store).days == frozenset(DAYS)
 
 
@@ -82,7 +83,7 @@ def test_a_day_without_a_file_is_not_found(store: DayStore) -> None:
 
 def test_a_damaged_day_is_a_cache_error_alone_and_in_a_range(store: DayStore) -> None:
     snapshot = written(store)
-    store.path(HOURS, SECOND).write_bytes(b"damaged")
+    writable(store.path(HOURS, SECOND)).write_bytes(b"damaged")
     with pytest.raises(CacheError, match="2024-01-02"):
         snapshot.read(SECOND)
     with pytest.raises(CacheError, match="2024-01-02"):
@@ -172,7 +173,7 @@ def test_the_inventory_describes_the_files_and_reports_those_that_can_t_be_read(
     store: DayStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     snapshot = written(store)
-    store.path(HOURS, SECOND).write_bytes(b"damaged")
+    writable(store.path(HOURS, SECOND)).write_bytes(b"damaged")
     with caplog.at_level(logging.WARNING, logger="ckvd_sql"):
         table = snapshot.inventory([FIRST, SECOND, FIFTH])
     assert table.column("number").to_pylist() == [day_number(FIRST), day_number(FIFTH)]

@@ -23,7 +23,7 @@ from ckvd_sql.market.bars import BAR_SCHEMA, NO_BARS
 from ckvd_sql.market.parse import parse_time
 from ckvd_sql.market.provenance import GapCheck, Provenance, Source
 from ckvd_sql.market.series import INTERVALS, Market, Series
-from tests.support.damage import replace
+from tests.support.damage import replace, writable
 from tests.support.day_files import BARS, DATE, HOURS, hourly_bars
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def test_a_day_file_at_the_path_of_another_day_is_refused(
 ) -> None:
     place = store.path(series, day)
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(path.read_bytes())
+    writable(place).write_bytes(path.read_bytes())
     for method in (store.read, store.describe):
         with pytest.raises(CacheError):
             method(series, day)
@@ -307,7 +307,7 @@ def test_the_listing_time_is_stored_to_the_microsecond(store: DayStore) -> None:
     assert store.first_open(HOURS) is None
     store.remember_first_open(HOURS, FETCHED)
     assert store.first_open(HOURS) == FETCHED
-    (store.folder(HOURS) / ".listed").write_bytes(b"\xff\0damaged")
+    writable(store.folder(HOURS) / ".listed").write_bytes(b"\xff\0damaged")
     assert store.first_open(HOURS) is None
 
 

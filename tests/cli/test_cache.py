@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from ckvd_sql.cli.terminal import human_size
+from tests.support.damage import writable
 from tests.support.shell import Shell, rows_of
 
 
@@ -41,7 +42,7 @@ def test_cache_verify_finds_a_damaged_value_and_cache_refresh_repairs_it(shell: 
     file = shell.cached()[1]
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
-    file.write_bytes(content)
+    writable(file).write_bytes(content)
     found = shell.run("cache", "verify")
     assert found.returncode == 1
     assert f"BTCUSDT 1h (spot) {file.stem}: " in found.stdout.decode()

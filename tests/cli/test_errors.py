@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.damage import writable
 from tests.support.shell import PATIENCE, WEEK, Shell
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def test_a_bad_setting_is_an_error(shell: Shell) -> None:
 
 def test_a_warning_is_one_line_on_stderr(shell: Shell) -> None:
     shell.out("fetch", "BTCUSDT", "--start", "2024-06-12", "--end", "2024-06-13")
-    shell.cached()[0].write_bytes(b"torn")
+    writable(shell.cached()[0]).write_bytes(b"torn")
     done = shell.run("sql", "SELECT count(*) AS n FROM ckvd_klines('BTCUSDT', '1h', '2024-06-12', '2024-06-13')")
     assert done.returncode == 0
     errors = done.stderr.decode().splitlines()

@@ -19,6 +19,7 @@ from ckvd_sql.disk.files import (
     without_digest,
     write_whole,
 )
+from tests.support.damage import writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,7 @@ def test_a_file_overwritten_in_place_has_another_stamp_even_with_the_same_times_
     path.write_bytes(b"one")
     before, status = stamp(path), path.stat()
     time.sleep(0.05)
-    path.write_bytes(b"two")
+    writable(path).write_bytes(b"two")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert stamp(path)._replace(changed=before.changed) == before
     assert stamp(path) != before

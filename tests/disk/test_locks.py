@@ -12,6 +12,7 @@ import pytest
 
 from ckvd_sql.disk import locks
 from ckvd_sql.disk.locks import LockFile, ThreadLock
+from tests.support.damage import writable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,7 +115,7 @@ def test_what_is_no_lock_file_is_no_obstacle_and_stays(tmp_path: Path, kind: str
 
 def test_the_content_of_a_lock_file_is_of_no_account(tmp_path: Path) -> None:
     (tmp_path / "locks").mkdir()
-    (tmp_path / "locks" / "one.lock").write_bytes(b"\xff\0 damaged")
+    writable(tmp_path / "locks" / "one.lock").write_bytes(b"\xff\0 damaged")
     with lock(tmp_path).hold() as one:
         assert one.held
     assert (tmp_path / "locks" / "one.lock").read_bytes() == b"\xff\0 damaged"

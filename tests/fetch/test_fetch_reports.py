@@ -11,6 +11,7 @@ from ckvd_sql import CryptoKlineVisionData, OfflineError, ProviderUnavailableErr
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.sandbox import Fault
 from tests.support.bars import series
+from tests.support.damage import writable
 
 if TYPE_CHECKING:
     from datetime import date
@@ -79,7 +80,7 @@ def test_a_damaged_day_offline_is_reported_and_so_are_the_days_around_it(
     client.fetch("BTCUSDT", *MONTH, "1h")
     days = planned(client, "1h", *MONTH)
     path = DayStore(settings["cache_dir"]).path(_of("1h"), days[7])
-    path.write_bytes(path.read_bytes()[:100])
+    writable(path).write_bytes(path.read_bytes()[:100])
     report = CryptoKlineVisionData(**settings, offline=True).fetch("BTCUSDT", *MONTH, "1h")
     assert [day.date for day in report.days] == days
     assert [day.date for day in report.failed] == [days[7]]

@@ -25,6 +25,7 @@ from ckvd_sql.scan.pruning import Pruning
 from ckvd_sql.scan.resolver import Resolver, Step
 from ckvd_sql.settings import Settings
 from tests.support.bars import series
+from tests.support.damage import writable
 from tests.support.days import day_bars, publish_days, rest_rows, to_arrow, write_days
 from tests.support.stand_in import StandIn
 
@@ -228,7 +229,7 @@ def test_a_damaged_day_is_set_aside_and_fetched_again(
     days = of("2024-06-12", "2024-06-14")
     write_days(resolver.store, BTC, days)
     path = resolver.store.path(BTC, days[1])
-    path.write_bytes(b"damaged")
+    writable(path).write_bytes(b"damaged")
     publish_days(stand_in, BTC, days[1], days[1:2])
     assert table(resolver.stream(ask("2024-06-12", "2024-06-15"))).num_rows == 72
     assert resolver.store.read(BTC, days[1]).rows.equals(day_bars(BTC, days[1]))
@@ -239,7 +240,7 @@ def test_a_damaged_day_is_set_aside_and_fetched_again(
 def test_a_damaged_day_offline_is_not_set_aside(tmp_path: Path) -> None:
     offline = made(tmp_path, {}, offline=True)
     write_days(offline.store, BTC, of("2024-06-12", "2024-06-13"))
-    offline.store.path(BTC, date(2024, 6, 13)).write_bytes(b"damaged")
+    writable(offline.store.path(BTC, date(2024, 6, 13))).write_bytes(b"damaged")
     (step,) = offline.stream(ask("2024-06-12", "2024-06-14"), keep_going=True)
     assert [day.day.day for day in step.days] == [12]
     assert [failure.days for failure in step.failures] == [(date(2024, 6, 13),)]

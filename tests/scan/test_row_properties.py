@@ -18,6 +18,7 @@ from ckvd_sql.market.parse import parse_time
 from ckvd_sql.market.periods import day_of, day_start
 from ckvd_sql.sandbox import Fault, Sandbox
 from tests.support.bars import Bar, read
+from tests.support.damage import writable
 from tests.support.examples import TRIED, thorough, tries
 from tests.support.series_ranges import (
     CLOCK,
@@ -85,7 +86,7 @@ def prepare(
         if path.is_file():
             data = path.read_bytes()
             path.unlink()
-            path.write_bytes([b"", data[: len(data) // 2], data[:100] + b"\xff" + data[101:]][number % 3])
+            writable(path).write_bytes([b"", data[: len(data) // 2], data[:100] + b"\xff" + data[101:]][number % 3])
     for day, (kind, times) in calendar["days"].items():
         exchange.add(Fault(path=rf"daily.*{day}\.zip", kind=kind, times=times))
     if calendar["months"]:

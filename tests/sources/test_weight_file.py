@@ -15,6 +15,7 @@ from ckvd_sql.market.series import Market
 from ckvd_sql.sandbox import Fault
 from ckvd_sql.sources.weight import LONGEST_BAN, WeightBudget
 from tests.support.arrow import table_bars
+from tests.support.damage import writable
 from tests.support.faults import ARCHIVE
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ IMPOSSIBLE: dict[str, bytes] = {
 
 @pytest.mark.parametrize("stored", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
 def test_a_state_that_can_not_be_is_begun_anew(tmp_path: Path, stored: bytes) -> None:
-    file_of(tmp_path).write_bytes(stored)
+    writable(file_of(tmp_path)).write_bytes(stored)
     one = budget(tmp_path)
     assert one.stopped_until() <= time.time()
     assert one.reserve(100) == 0
@@ -74,7 +75,7 @@ def test_a_state_that_can_not_be_is_begun_anew(tmp_path: Path, stored: bytes) ->
 def test_a_process_goes_by_what_it_knows_while_the_state_can_not_be(tmp_path: Path, stored: bytes) -> None:
     one, until = budget(tmp_path), time.time() + 600
     one.stop(until)
-    file_of(tmp_path).write_bytes(stored)
+    writable(file_of(tmp_path)).write_bytes(stored)
     assert one.stopped_until() == until
 
 
@@ -123,7 +124,7 @@ def test_rest_is_asked_in_spite_of_such_a_state(
         os.mkfifo(path)
     else:
         content = json.dumps({"minute": 0, "weight": 0, "until": 9_999_999_999}).encode()
-        path.write_bytes(content if damage == "without a digest" else with_digest(content, path.name))
+        writable(path).write_bytes(content if damage == "without a digest" else with_digest(content, path.name))
     span = ("2024-04-01", "2024-04-03")
     try:
         found = make_client().klines("BTCUSDT", *span)

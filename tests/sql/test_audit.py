@@ -14,6 +14,7 @@ from ckvd_sql.sandbox import ANOMALIES, Fault
 from tests.support.audits import audit, audit_days
 from tests.support.bars import read, series
 from tests.support.connections import connect, raises_in_sql
+from tests.support.damage import writable
 from tests.support.days import to_arrow
 from tests.support.logs import warnings
 from tests.support.truth import true_rows
@@ -201,7 +202,7 @@ def test_a_day_file_that_cannot_be_read_is_an_error_and_stays_where_it_is(exchan
     store_day(tmp_path, hours())
     store_day(tmp_path, true_rows("BTCUSDT", "1h", "2024-05-02", "2024-05-03"), "2024-05-02")
     (file, _) = sorted(tmp_path.rglob("*.arrow"))
-    file.write_bytes(file.read_bytes()[:-10])
+    writable(file).write_bytes(file.read_bytes()[:-10])
     with connect(exchange, tmp_path) as con:
         assert audit(con, "BTCUSDT", "1h", "2024-05-01", "2024-05-03") == [("unreadable", "error", "2024-05-01")]
     assert file.exists()

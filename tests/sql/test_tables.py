@@ -17,6 +17,7 @@ from ckvd_sql.market.periods import DAY, HOUR, MINUTE
 from ckvd_sql.market.series import Market
 from ckvd_sql.sandbox import OUTAGES, SYMBOLS, Fault
 from tests.support.bars import FIELDS, read, series
+from tests.support.damage import writable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -261,7 +262,7 @@ def test_a_damaged_file_is_skipped_in_the_cache(
     filled: DuckDBPyConnection, settings: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     path = settings["cache_dir"] / "binance/spot/BTCUSDT/1h/2024-06-02.arrow"
-    path.write_bytes(b"damaged")
+    writable(path).write_bytes(b"damaged")
     where = "WHERE market = 'spot' AND interval = '1h' AND symbol = 'BTCUSDT'"
     assert filled.sql(f"SELECT count(*) FROM ckvd_cache {where}").fetchall() == [(48,)]
     assert filled.sql(f"SELECT count(*) FROM ckvd_cache_days {where}").fetchall() == [(2,)]

@@ -51,6 +51,13 @@ def replace(path: Path, content: bytes) -> None:
     other.replace(path)
 
 
+def writable(path: Path) -> Path:
+    """The path, whose file may be written into from now on; the cache makes its own read-only."""
+    if path.is_file():
+        path.chmod(0o644)
+    return path
+
+
 def is_refused(read: Callable[..., Any]) -> bool:
     """Whether reading the day is a `CacheError`."""
     try:
@@ -68,7 +75,7 @@ def undetected_flips(
     Which bit is flipped changes from place to place, beginning with `first`. The file is restored afterwards.
     """
     original, undetected = path.read_bytes(), []
-    with path.open("r+b", buffering=0) as file:
+    with writable(path).open("r+b", buffering=0) as file:
         for at in places:
             bit = (first + at) % 8
             os.pwrite(file.fileno(), bytes([original[at] ^ (1 << bit)]), at)

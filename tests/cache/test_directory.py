@@ -37,7 +37,7 @@ def test_the_listing_of_a_folder_that_has_just_changed_is_not_stored(
 def test_a_folder_overwritten_with_preserved_timestamps_is_listed_again(packed: DayStore, tmp_path: Path) -> None:
     other = DayStore(tmp_path / "other")
     write(other, HOURS, [*YEAR, date(2024, 1, 1)], salt=1)
-    subprocess.run(["cp", "-a", f"{packed.folder(HOURS)}/.", f"{other.folder(HOURS)}/"], check=True)
+    subprocess.run(["cp", "-a", "--force", f"{packed.folder(HOURS)}/.", f"{other.folder(HOURS)}/"], check=True)
     right = expected(HOURS, [*YEAR, date(2024, 1, 1)], {date(2024, 1, 1): 1})
     for store in (other, DayStore(other.root)):
         assert read(store, HOURS, YEAR[0], date(2024, 1, 1)).equals(right)

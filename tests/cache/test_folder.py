@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import shutil
 from datetime import date
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from ckvd_sql.cache.folder import SeriesFolder
 from ckvd_sql.market.periods import DAY, Month, day_start
 from tests.support.bars import series
+from tests.support.damage import writable
 from tests.support.open_files import CountedFiles
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HOURS = series("spot", "BTCUSDT", "1h")
 LISTED = day_start(date(2017, 8, 17))
@@ -42,8 +40,7 @@ def test_the_first_open_time_reads_back(folder: SeriesFolder) -> None:
 @pytest.mark.parametrize("text", ["", "soon", "2024-13-01", "\0"])
 def test_a_first_open_time_that_is_damaged_is_unknown(folder: SeriesFolder, text: str) -> None:
     folder.write_first_open(LISTED)
-    with open(f"{folder.path}/.listed", "w") as file:  # noqa: PTH123
-        file.write(text)
+    writable(Path(folder.path, ".listed")).write_text(text)
     assert folder.read_first_open() is None
 
 

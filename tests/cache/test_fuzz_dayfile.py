@@ -19,7 +19,6 @@ from ckvd_sql import CkvdError
 from ckvd_sql.cache.store import DayStore
 from ckvd_sql.market.bars import BAR_SCHEMA
 from ckvd_sql.market.provenance import Provenance, Source
-from tests.support.damage import writable
 from tests.support.examples import TRIED
 from tests.support.fuzz import DATE, EXAMPLES, JSON, NOW, SERIES, URL, edited, fuzz
 from tests.support.rows import rest_bars
@@ -56,7 +55,7 @@ def read_in_every_way(store: DayStore, data: bytes) -> int:
     path = store.path(SERIES, DATE)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    writable(path).write_bytes(data)
+    path.write_bytes(data)
     accepted = 0
     for way in (store.read, store.describe, store.verify):
         ask: Callable[[Series, date], Any] = way
@@ -137,7 +136,7 @@ for _ in range(int(sys.argv[3])):
     for _ in range(rng.choice([1, 2, 4, 16])):
         data[rng.randrange(8, len(data) - 6)] = rng.choice([0, 1, 0x7F, 0x80, 0xFF])
     path.unlink(missing_ok=True)
-    writable(path).write_bytes(data)
+    path.write_bytes(data)
     for ask in (store.read, store.describe, store.verify):
         try:
             found = ask(series, day)

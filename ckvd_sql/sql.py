@@ -261,24 +261,26 @@ class _Registration:
 
     def _refuse_hiding(self, name: str, database: str, path: str) -> None:
         """Raise for a table or view that was created since the connection was registered, and that ours hides."""
-        con = self._con()
-        if con is None or getattr(self._naming, "now", False):
+        if getattr(self._naming, "now", False):
             return
-        with DuckDBPyConnection.cursor(con) as cursor:
+        with self._cursor() as cursor:
             for found in namesakes(cursor, database, path):
                 if found.name.casefold() == name and not found.ours:
                     raise CkvdError(found.refusal)
 
     def _bind(self, name: str, given: dict[str, Any]) -> tuple[duckdb.DuckDBPyRelation, str]:
         """A relation over the dataset of a call, and its SQL text, which is valid for as long as the relation lives."""
+        dataset = self._dataset(name, given)
+        with self._cursor() as cursor:
+            relation = cursor.from_arrow(dataset)
+            return relation, relation.sql_query()
+
+    def _cursor(self) -> DuckDBPyConnection:
+        """A plain cursor: a connection can't bind while it binds, and a cursor serves one thread."""
         con = self._con()
         if con is None:
             raise CkvdError(_CLOSED)
-        dataset = self._dataset(name, given)
-        # A connection can't bind while it binds, and a cursor serves one thread.
-        with DuckDBPyConnection.cursor(con) as cursor:
-            relation = cursor.from_arrow(dataset)
-            return relation, relation.sql_query()
+        return DuckDBPyConnection.cursor(con)
 
     def _dataset(self, name: str, given: dict[str, Any]) -> ds.Dataset:
         resolver = self._resolver

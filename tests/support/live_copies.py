@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
@@ -18,7 +20,6 @@ from tests.support.processes import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from ckvd_sql.sandbox import Sandbox
 
@@ -46,6 +47,14 @@ while not select.select([sys.stdin], [], [], 0)[0]:
             print(rounds, flush=True)
 print(json.dumps({"rounds": rounds, "wrong": wrong[:3]}))
 """
+
+
+@contextmanager
+def public_folder() -> Iterator[Path]:
+    """A temporary folder that other users can enter and write into."""
+    with tempfile.TemporaryDirectory(prefix="ckvd-", ignore_cleanup_errors=True) as made:
+        Path(made).chmod(0o777)
+        yield Path(made)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -20,11 +19,10 @@ from tests.support.copies import COPIES, make_writable, whole_seconds
 from tests.support.damage import forged, read_forged, replace
 from tests.support.day_files import HOURS, YEAR, bars_of, expected, read, write
 from tests.support.limits import fill, read_with_few_files, spot, sums_of
-from tests.support.live_copies import copy_as_ordinary_user, filled, reader
+from tests.support.live_copies import copy_as_ordinary_user, filled, public_folder, reader
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterator
 
     from ckvd_sql.sandbox import Sandbox
 
@@ -49,14 +47,6 @@ class Outcome:
     tried: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     crashed: list[str] = field(default_factory=list)
-
-
-@contextmanager
-def public_folder() -> Iterator[Path]:
-    """A temporary folder that other users may enter."""
-    with tempfile.TemporaryDirectory(prefix="ckvd-") as made:
-        Path(made).chmod(0o755)
-        yield Path(made)
 
 
 def copy_over_live_cache(exchange: Sandbox, rng: random.Random) -> Outcome:

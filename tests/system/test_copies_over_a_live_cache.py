@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,18 +10,9 @@ import pytest
 from tests.support.live_copies import copy_as_ordinary_user, filled, reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from ckvd_sql.sandbox import Sandbox
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder of which an ordinary user may read and replace everything."""
-    made = Path(tempfile.mkdtemp(prefix="ckvd-", dir="/tmp"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
 
 
 @pytest.mark.parametrize(("options", "copied"), [((), False), (("--force",), True), (("--remove-destination",), True)])

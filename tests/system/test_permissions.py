@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +12,7 @@ from tests.support.cache_state import sandbox_settings, wrong_days
 from tests.support.processes import run_program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from ckvd_sql.sandbox import Sandbox
 
@@ -52,15 +49,6 @@ for folder, names, files in os.walk(given["cache"]):
         found[str(path.relative_to(given["cache"]))] = [path.stat().st_mode, path.stat().st_gid]
 print(json.dumps({"rows": rows, "warnings": messages, "found": found}))
 """
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that other users can enter, unlike pytest's own."""
-    made = Path(tempfile.mkdtemp(prefix="ckvd-", dir="/tmp"))
-    made.chmod(0o777)
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
 
 
 def fetch(

@@ -6,6 +6,7 @@
 `CryptoKlineVisionData` is the same without SQL. Every error is a `CkvdError`.
 """
 
+from ckvd_sql import errors
 from ckvd_sql.client import CryptoKlineVisionData, DayReport, FetchReport
 from ckvd_sql.errors import (
     CacheError,
@@ -46,6 +47,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "connect",
+    "errors",
     "register",
 ]
 

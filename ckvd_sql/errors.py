@@ -15,11 +15,14 @@
         ├── ChecksumError           expected, actual
         └── MalformedDataError      a source's answer is not valid
 
-Each message is one sentence, with the remedy where there is one. Imports nothing of the package.
+Each message is one sentence, with the remedy where there is one. DuckDB raises exceptions of its own around them, from
+which `of` finds the original. Imports nothing of the package.
 """
 
 from __future__ import annotations
 
+import copy
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,6 +41,47 @@ class CkvdError(Exception):
     def sentence(self) -> str:
         """The class name and the message, as an error of a SQL query shows them."""
         return f"{type(self).__name__}: {self}"
+
+
+#: How many errors are remembered, by their sentences.
+_MOST_REMEMBERED = 256
+_remembered: OrderedDict[str, CkvdError] = OrderedDict()
+
+
+def remember(error: CkvdError) -> None:
+    """Remember an error that is about to pass through DuckDB, which keeps no more of it than the text."""
+    _remembered[error.sentence] = copy.copy(error)  # without its traceback, and what that keeps alive
+    _remembered.move_to_end(error.sentence)
+    while len(_remembered) > _MOST_REMEMBERED:
+        _remembered.popitem(last=False)
+
+
+def of(exception: BaseException) -> CkvdError | None:
+    """The error of this library behind an exception that a query raised, with its type and fields; None if none is.
+
+    Works for `duckdb.Error`, and for the exceptions that other libraries (SQLAlchemy, pandas, JupySQL) raise from it.
+    The error is found by its sentence in the exception's text, among the last 256 of this process.
+
+    Example:
+        >>> import ckvd_sql, duckdb
+        >>> try:
+        ...     bars = ckvd_sql.connect().sql("FROM ckvd_klines('BTCUSDT', '7m', '2024-01-01')")
+        ... except duckdb.Error as error:
+        ...     print(ckvd_sql.errors.of(error).argument)
+        interval
+    """
+    seen: set[int] = set()
+    one: BaseException | None = exception
+    while one is not None and id(one) not in seen:
+        if isinstance(one, CkvdError):
+            return one
+        text = str(one)
+        found = next((error for sentence, error in reversed(_remembered.copy().items()) if sentence in text), None)
+        if found:
+            return copy.copy(found)
+        seen.add(id(one))
+        one = one.__cause__ or one.__context__
+    return None
 
 
 def _remake(kind: type[CkvdError], arguments: tuple[object, ...]) -> CkvdError:

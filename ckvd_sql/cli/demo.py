@@ -44,7 +44,6 @@ def run(say: Callable[[str], object]) -> None:
         overrides: dict[str, Any] = {**exchange.settings, "cache_dir": folder, "offline": False}
         settings = Settings.load(**overrides)
         with connect(**overrides) as con:
-            con.execute("SET TimeZone = 'UTC'")
             say(f"A sandbox of Binance at {exchange.url}, its time fixed at {_NOW} UTC, and an empty cache.\n")
             say("The source of each day, before:\n")
             say(_plan(settings))

@@ -87,7 +87,6 @@ def sql(
     code = _read_sql(text, script)
     chosen = output.choose_format(format_, file)
     with connect(database, cache_dir=settings.cache_dir, offline=settings.offline) as con:
-        con.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         statements = con.extract_statements(code)
         result = None
         for statement in statements:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ckvd_sql import errors
 from ckvd_sql.cli import interrupt
-from ckvd_sql.errors import CkvdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,23 +50,14 @@ def _raise_for_click(error: BaseException) -> None:
     """Raise an expected error as one that click shows as a line; return for any other."""
     import duckdb
 
-    if isinstance(error, CkvdError):
-        raise click.ClickException(error.sentence) from error
+    ours = errors.of(error)
+    if ours:
+        raise click.ClickException(ours.sentence) from error
     if isinstance(error, duckdb.Error):
-        raise click.ClickException(_library_message(str(error))) from error
+        raise click.ClickException(str(error).strip()) from error
     # A broken pipe is no failure: the reader of the output has closed it. Click ends quietly then.
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         raise click.ClickException(str(error)) from error
-
-
-def _library_message(text: str) -> str:
-    """The sentence of this library's error in a message of DuckDB; a message without one as it is."""
-    from ckvd_sql import errors
-
-    names = [name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, CkvdError)]
-    starts = [start for name in names if (start := text.find(f"{name}: ")) >= 0]
-    # If the error came while rows were streaming, Arrow repeats it as ". Detail: ...".
-    return text[min(starts) :].splitlines()[0].partition(". Detail: ")[0] if starts else text.strip()
 
 
 def cache_option(command: F) -> F:

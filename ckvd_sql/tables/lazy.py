@@ -11,12 +11,12 @@ import ctypes
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from ckvd_sql.errors import CkvdError
+from ckvd_sql.errors import CkvdError, remember
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc
@@ -66,9 +66,9 @@ class LazyScanner:
         self.projected_schema = schema
         self._batches = batches
 
-    def to_reader(self) -> pa.RecordBatchReader:
+    def to_reader(self) -> LazyReader:
         """The scan as a stream."""
-        return _reader(self.projected_schema, self._batches())
+        return LazyReader(self.projected_schema, self._batches())
 
     def to_table(self) -> pa.Table:
         """The scan as a table."""
@@ -93,33 +93,83 @@ def rows_dataset(schema: pa.Schema, rows: Callable[[], Iterable[dict[str, Any]]]
 
 
 class StreamError(OSError):
-    """Carries an error's class name and message through Arrow to DuckDB."""
+    """Carries an error's class name and message through Arrow."""
 
 
-# pyarrow puts the traceback of an exception that ends an iterator into the message, beginning with the frame that
-# raised it. Raised by a C function called from a C iterator, it has no frame and so no traceback.
-_raise = ctypes.pythonapi.PyErr_SetObject
-_raise.argtypes = (ctypes.py_object, ctypes.py_object)
-_raise.restype = None
+class _CStream(ctypes.Structure):
+    """`struct ArrowArrayStream` of the Arrow C stream interface."""
+
+    _fields_: ClassVar = [
+        (name, ctypes.c_void_p) for name in ("get_schema", "get_next", "get_last_error", "release", "private_data")
+    ]
 
 
-def _reader(schema: pa.Schema, parts: Iterator[list[pa.RecordBatch]]) -> pa.RecordBatchReader:
-    """A reader of lists of batches, which closes the iterator when it is released.
+_LastError = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
+_pointer.restype = ctypes.c_void_p
 
-    The first list is taken at once: an error there is raised as it is, and most errors occur with the first batch.
-    No Python runs between the batches of a list.
+
+class _ErrorText:
+    """The text of a stream's error. The stream's iterator refers to it, so that it lives as long as the stream."""
+
+    def __init__(self) -> None:
+        self._text: ctypes.Array[ctypes.c_char] | None = None
+        self._function = _LastError(self._last_error)
+
+    def set(self, text: str) -> None:
+        """The text that the stream gives from now on."""
+        self._text = ctypes.create_string_buffer(text.encode())
+
+    def use(self, stream: _CStream) -> None:
+        """Have the C stream give this text, and its own where there is none."""
+        self._original = _LastError(stream.get_last_error)
+        stream.get_last_error = ctypes.cast(self._function, ctypes.c_void_p).value
+
+    def _last_error(self, stream: int) -> int | None:
+        return self._original(stream) if self._text is None else ctypes.addressof(self._text)
+
+
+class LazyReader:
+    """The part of a `pyarrow.RecordBatchReader` that DuckDB and pyarrow use, over lists of batches.
+
+    The iterator is closed when the reader is released. Its first list is taken at once: an error there is raised as it
+    is, and most errors occur with the first batch. No Python runs between the batches of a list.
+
+    pyarrow puts the traceback of an exception that ends an iterator into the text of its C stream's error, twice with
+    the message, so the function of the stream that gives the text is replaced.
     """
-    first = list(itertools.islice(parts, 1))
-    failed: list[StreamError] = []
 
-    def guarded() -> Iterator[list[pa.RecordBatch]]:
+    def __init__(self, schema: pa.Schema, parts: Iterator[list[pa.RecordBatch]]) -> None:
+        self._text = _ErrorText()
         try:
-            while first:
-                yield first.pop()
-            yield from parts
+            first = list(itertools.islice(parts, 1))
         except CkvdError as error:
-            failed.append(StreamError(error.sentence))
+            remember(error)
+            raise
+        batches = itertools.chain.from_iterable(_guarded(first, parts, self._text))
+        self._reader = pa.RecordBatchReader.from_batches(schema, batches)
 
-    ending = map(_raise, map(type, failed), failed)  # evaluated after the batches; empty if all went well
-    batches = itertools.chain(itertools.chain.from_iterable(guarded()), ending)
-    return pa.RecordBatchReader.from_batches(schema, batches)
+    def read_all(self) -> pa.Table:
+        """All batches as a table."""
+        return self._reader.read_all()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The batches as an Arrow C stream, in a capsule."""
+        capsule: object = self._reader.__arrow_c_stream__(requested_schema)  # type: ignore[no-untyped-call] # pyarrow-stubs
+        self._text.use(_CStream.from_address(_pointer(capsule, b"arrow_array_stream")))
+        return capsule
+
+
+def _guarded(
+    first: list[list[pa.RecordBatch]], parts: Iterator[list[pa.RecordBatch]], text: _ErrorText
+) -> Iterator[list[pa.RecordBatch]]:
+    """The lists of batches; an error that ends them becomes the stream's text."""
+    try:
+        while first:
+            yield first.pop()
+        yield from parts
+    except CkvdError as error:
+        remember(error)
+        text.set(error.sentence)
+        raise StreamError(error.sentence) from error

@@ -27,10 +27,8 @@ def settings_for(source: Sandbox | StandIn, cache: Path, **more: Any) -> dict[st
 
 
 def connect(source: Sandbox | StandIn, cache: Path, **more: Any) -> DuckDBPyConnection:
-    """A connection with `settings_for` that source, in UTC."""
-    con = ckvd_sql.connect(**settings_for(source, cache, **more))
-    con.execute("SET TimeZone = 'UTC'")
-    return con
+    """A connection with `settings_for` that source."""
+    return ckvd_sql.connect(**settings_for(source, cache, **more))
 
 
 def sources(con: DuckDBPyConnection, call: str) -> set[str]:
@@ -45,7 +43,10 @@ def cached_days(con: DuckDBPyConnection, columns: str = "source, checksum, gaps"
 
 @contextmanager
 def raises_in_sql(name: str) -> Iterator[None]:
-    """The block must end with an SQL error that names this exception of the package."""
+    """The block must end with an SQL error that has the sentence of this exception of the package once."""
     with pytest.raises(duckdb.Error) as caught:
         yield
-    assert f"{name}: " in str(caught.value)
+    error = ckvd_sql.errors.of(caught.value)
+    assert error is not None
+    assert type(error).__name__ == name
+    assert str(caught.value).count(error.sentence) == 1

@@ -140,7 +140,7 @@ def test_a_limit_closes_the_scan_early(con: DuckDBPyConnection) -> None:
 
 def test_a_reader_that_is_released_closes_the_scan() -> None:
     scans = Scans()
-    reader = LazyDataset(SCHEMA, scans).scanner().to_reader()
+    reader = pa.RecordBatchReader.from_stream(LazyDataset(SCHEMA, scans).scanner().to_reader())
     assert reader.read_next_batch().num_rows == 5000
     assert scans.made == [0]  # a list of batches at a time, and none ahead
     assert scans.closed == 0
@@ -154,10 +154,8 @@ def test_an_error_after_the_first_rows_is_its_class_and_sentence_in_sql(con: Duc
     scans = Scans(fail_at)
     with pytest.raises(duckdb.Error) as raised:
         registered(con, scans).sql("FROM lazy").fetchall()
-    text = str(raised.value)
-    assert "CacheError: day 3 can't be used; fetch it again" in text
-    assert "Traceback" not in text
-    assert "File " not in text
+    prefix = "Invalid Input Error: reading the stream registered as 'lazy' failed: "
+    assert str(raised.value).removeprefix(prefix) == "CacheError: day 3 can't be used; fetch it again"
     assert scans.closed == 1
 
 
@@ -173,7 +171,7 @@ def test_an_error_before_the_first_rows_is_itself_in_python() -> None:
 
 
 def test_rows_before_an_error_have_been_yielded() -> None:
-    reader = LazyDataset(SCHEMA, Scans(2)).scanner().to_reader()
+    reader = pa.RecordBatchReader.from_stream(LazyDataset(SCHEMA, Scans(2)).scanner().to_reader())
     for number in range(4):
         assert reader.read_next_batch().column("number")[0].as_py() == number * 5000
     with pytest.raises(OSError, match=r"^CacheError: day 3 can't be used; fetch it again"):

@@ -1,16 +1,12 @@
-"""The SQL interface: `connect` and `register` create the SQL names on a DuckDB connection.
+"""The SQL names of one connection: macros and views over a function that DuckDB calls while it binds.
 
 A call such as `ckvd_klines(...)` is a table macro over `query(<function>(<arguments as JSON>))`. DuckDB folds the
 function while it binds: it validates the arguments, makes a lazy dataset and returns the text of a SELECT over it.
 So EXPLAIN and CREATE VIEW neither read nor fetch, and the optimizer pushes filters and columns into the scan.
-
-The names are temporary on each connection and each cursor of it, so that a user's database never holds them.
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import itertools
 import json
 import threading
@@ -18,16 +14,14 @@ import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 from duckdb import DuckDBPyConnection
 from duckdb.func import FunctionNullHandling
 
 from ckvd_sql.disk.locks import ThreadLock
-from ckvd_sql.errors import CkvdError
+from ckvd_sql.errors import CkvdError, remember
 from ckvd_sql.market.parse import parse_flag, parse_market
 from ckvd_sql.market.query import parse_query
 from ckvd_sql.scan.resolver import Resolver
-from ckvd_sql.settings import Settings
 from ckvd_sql.tables.cache import cache_dataset, cache_days_dataset
 from ckvd_sql.tables.klines import klines_dataset
 from ckvd_sql.tables.names import BINDER, PLACE, VIEWS, namesakes
@@ -35,11 +29,12 @@ from ckvd_sql.tables.reports import gaps_dataset, plan_dataset, symbols_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    import duckdb
     import pyarrow.dataset as ds
 
     from ckvd_sql.market.query import Query
+    from ckvd_sql.settings import Settings
 
 #: How many relations of different calls are held. One is needed only from bind to execution.
 _KEPT_RELATIONS = 1024
@@ -54,7 +49,7 @@ _AUDIT_AS_JSON = _AS_JSON.replace("include_open", "remote")
 _PLACE_AS_JSON = f"database: {PLACE[0]}, path: {PLACE[1]}"
 
 #: The SQL names: kind, name, parameters, and the fields that reach the function as JSON.
-_NAMES = (
+NAMES = (
     ("MACRO", "ckvd_klines", f"({_ARGUMENTS})", _AS_JSON),
     ("MACRO", "ckvd_plan", f"({_ARGUMENTS})", _AS_JSON),
     ("MACRO", "ckvd_gaps", f"({_ARGUMENTS})", _AS_JSON),
@@ -66,124 +61,10 @@ _NAMES = (
 _CLOSED = "the connection that ckvd_sql was registered on is closed; call ckvd_sql.register on this one"
 
 _numbers = itertools.count(1)
-_registered: weakref.WeakKeyDictionary[DuckDBPyConnection, _Registration] = weakref.WeakKeyDictionary()
-_kept: set[DuckDBPyConnection] = set()
 _binders: list[Callable[[str, str], str]] = []
-_lock = ThreadLock()
 
 
-def connect(database: str | Path = ":memory:", *, read_only: bool = False, **settings: Any) -> DuckDBPyConnection:
-    """Open a DuckDB database with ckvd_sql on it.
-
-    Args:
-        database: A file, or `:memory:`.
-        read_only: Open the file read-only.
-        settings: See `Settings`; what is not given comes from the environment (`CKVD_...`), then the defaults.
-
-    Raises:
-        SettingsError: A setting can't be used.
-        CkvdError: The database has a table or view with the name of one of ours.
-    """
-    checked = Settings.load(**settings)
-    con = duckdb.connect(database, read_only=read_only)
-    # DuckDB's bar does not know the progress of a fetch, and writes even into pipes.
-    con.execute("SET enable_progress_bar = false")
-    try:
-        _register(con, checked)
-    except BaseException:
-        con.close()  # else the error's traceback would keep the file locked
-        raise
-    return con
-
-
-def register(con: DuckDBPyConnection | None = None, **settings: Any) -> DuckDBPyConnection:
-    """Create the SQL names on a connection, by default on the one that `duckdb.sql` uses; returns it.
-
-    The names are temporary: nothing is written into a database, and EXPORT DATABASE and COPY FROM DATABASE never meet
-    them. Cursors that the connection makes from then on have them too, with its settings, unless one is registered
-    itself. Registering again replaces the settings, for its cursors as well.
-
-    Raises:
-        SettingsError: A setting can't be used.
-        CkvdError: A table or view in the connection's search path has the name of one of ours.
-    """
-    checked = Settings.load(**settings)
-    if con is None:
-        con = duckdb.default_connection()
-        _kept.add(con)  # the module makes a new object whenever there is no reference to the last one
-    _register(con, checked)
-    return con
-
-
-def _register(con: DuckDBPyConnection, settings: Settings) -> None:
-    with _lock:
-        _refuse_namesakes(con)
-        registration = _registered.get(con)
-        if registration is None or not registration.is_of(con):
-            registration = _Registration(con, settings)
-            registration.create(con)
-        else:
-            registration.use(settings)
-            try:
-                registration.name(con)
-            except duckdb.CatalogException:  # the function was created in a transaction that was rolled back
-                registration.create(con)
-        _registered[con] = registration
-        if type(con) is DuckDBPyConnection:
-            con.__class__ = _RegisteredConnection
-
-
-def _refuse_namesakes(con: DuckDBPyConnection) -> None:
-    """Raise for a user's table or view that ours would hide; drop what an earlier version has left in its place."""
-    database, path = con.execute(f"SELECT {', '.join(PLACE)}").fetchall()[0]
-    for found in namesakes(con, database, path):
-        if not found.ours:
-            raise CkvdError(found.refusal)
-        if found.database != "temp" and not _is_read_only(con, found.database):
-            for kind, name, *_ in _NAMES:
-                what = "MACRO TABLE" if kind == "MACRO" else kind
-                con.execute(f"DROP {what} IF EXISTS {found.beside(name)}")
-
-
-def _is_read_only(con: DuckDBPyConnection, database: str) -> bool:
-    rows = con.execute("SELECT readonly FROM duckdb_databases() WHERE database_name = ?", [database]).fetchall()
-    return bool(rows[0][0])
-
-
-class _RegisteredConnection(DuckDBPyConnection):
-    """A connection whose cursors are registered too.
-
-    DuckDB has no other place for names that a cursor sees: temporary ones belong to one connection, a cursor begins
-    with the default search path, and what is in the database would be exported with it.
-    """
-
-    __slots__ = ()  # with the same layout, a connection's class can be changed
-    __module__ = DuckDBPyConnection.__module__
-
-    def cursor(self) -> DuckDBPyConnection:
-        """A cursor with the names and settings of this connection."""
-        made = super().cursor()
-        with _lock:
-            registration = _registered.get(self)
-        if registration is not None:
-            with contextlib.suppress(duckdb.CatalogException):  # within the transaction that registers the connection
-                registration.name(made)
-                with _lock:
-                    _registered[made] = registration
-                made.__class__ = _RegisteredConnection
-        return made
-
-    duplicate = cursor
-
-
-@atexit.register
-def _close_all() -> None:
-    """Close what is still open when the process ends: DuckDB reports functions that outlive it as leaks."""
-    for con in list(_registered):
-        con.close()
-
-
-def _binder(registration: weakref.ref[_Registration]) -> Callable[[str, str], str]:
+def _binder(registration: weakref.ref[Registration]) -> Callable[[str, str], str]:
     """The function that DuckDB calls while binding.
 
     DuckDB frees it with the connection that it was created on, although cursors may still call it. So a reference is
@@ -192,17 +73,33 @@ def _binder(registration: weakref.ref[_Registration]) -> Callable[[str, str], st
 
     def bind(name: str, arguments: str) -> str:
         alive = registration()
-        if alive is None:
-            raise CkvdError(_CLOSED)
-        return alive.bind(name, arguments)
+        try:
+            if alive is None:
+                raise CkvdError(_CLOSED)  # noqa: TRY301
+            return alive.bind(name, arguments)
+        except CkvdError as error:
+            return _raising(error)
 
     return bind
 
 
-class _Registration:
-    """The resolver of one connection and its cursors, and the function that turns a call's arguments into SQL text."""
+def _raising(error: CkvdError) -> str:
+    """SQL text that DuckDB refuses to bind with an error's sentence; raised here, it would come in other words."""
+    remember(error)
+    return "FROM query(error('{}'))".format(error.sentence.replace("'", "''"))
 
-    def __init__(self, con: DuckDBPyConnection, settings: Settings) -> None:
+
+class Registration:
+    """The resolver of one connection and its cursors, and the function that turns a call's arguments into SQL text.
+
+    Args:
+        con: The connection.
+        settings: Its settings.
+        time_zone: The time zone of its cursors; None where the connection's user sets that.
+    """
+
+    def __init__(self, con: DuckDBPyConnection, settings: Settings, time_zone: str | None) -> None:
+        self.time_zone = time_zone
         # A weak reference: the user's connection must be free to close, which releases its database's lock.
         self._con = weakref.ref(con)
         self._bound: OrderedDict[tuple[Resolver, str, str], tuple[duckdb.DuckDBPyRelation, str]] = OrderedDict()
@@ -224,7 +121,7 @@ class _Registration:
         self._statements = ";".join(
             f"CREATE OR REPLACE TEMP {kind} {name}{parameters} AS {'TABLE ' if kind == 'MACRO' else ''}"
             f"FROM query({function}('{name}', to_json({{{fields}}})::VARCHAR))"
-            for kind, name, parameters, fields in _NAMES
+            for kind, name, parameters, fields in NAMES
         )
         binder = _binder(weakref.ref(self))
         _binders.append(binder)

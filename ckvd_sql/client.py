@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ckvd_sql.fetch.jobs import DayBars
     from ckvd_sql.market.query import Query
 
-    Time = str | date | datetime
+    Time = str | int | date | datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,8 @@ class CryptoKlineVisionData:
 
         Args:
             symbol: One symbol, or several.
-            start_time: A date, a datetime or ISO 8601 text; without a zone it is UTC.
+            start_time: A date, a datetime, microseconds since the epoch, or text such as `2024-01-31`, `2024-01` or
+                `-7d`, see `ckvd_sql.market.parse.parse_time`; without a zone it is UTC.
             end_time: Likewise; None is now.
             interval: `1s` (spot alone) to `1mo`.
             market: `spot`, `um` or `cm`.
@@ -226,8 +227,7 @@ class CryptoKlineVisionData:
         *,
         include_open: bool,
     ) -> Query:
-        last = "now" if end is None else end
-        return parse_query(symbol, interval, start, last, market, include_open, now=self.settings.clock())
+        return parse_query(symbol, interval, start, end, market, include_open, now=self.settings.clock())
 
 
 def _outcome(day: DayBars) -> str:

@@ -121,7 +121,7 @@ def test_cached_bars_are_mapped_not_copied(client: CryptoKlineVisionData) -> Non
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("btcusdt", *SPAN), InvalidSymbolError),
+        (("BTC USDT", *SPAN), InvalidSymbolError),
         (([], *SPAN), InvalidSymbolError),
         (("BTCUSDT", *SPAN, "7h"), InvalidIntervalError),
         (("BTCUSDT", *SPAN, "1s", "um"), InvalidIntervalError),

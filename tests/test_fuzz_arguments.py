@@ -6,6 +6,7 @@ No test here uses a network; `CKVD_EXAMPLES` sets how many inputs each test trie
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,8 @@ class TestArguments:
             return
         path = DayStore(Path("/cache")).path(query.series()[0], DATE)
         assert path.resolve() == path
-        assert path.parts[:5] == ("/", "cache", "binance", "spot", text)
+        assert path.parts[:4] == ("/", "cache", "binance", "spot")
+        assert path.parts[4] in (text, re.sub("[/-]", "", text.upper()))
 
     @pytest.mark.parametrize("symbol", ["𠮷" * 64, "币" * 64, "Z" * 64, "_" * 64])
     def test_a_symbol_of_maximum_length_gives_a_valid_file_name(self, con: DuckDBPyConnection, symbol: str) -> None:

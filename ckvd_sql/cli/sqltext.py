@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from ckvd_sql.market.query import Query
 
 _NAMES = frozenset({"ckvd_klines", "ckvd_gaps"})
-_PARAMETERS = ("symbol", "interval", "start", "end", "market", "include_open")
-_DEFAULTS = {"end": "now", "market": "spot", "include_open": False}
+_PARAMETERS = ("symbol", "interval", "start", "until", "market", "include_open", "end")
 
 # A condition on these columns alone excludes no day.
 _VALUES = frozenset({
@@ -105,7 +104,7 @@ def _query(call: exp.Anonymous, now: int, scratch: duckdb.DuckDBPyConnection) ->
         elif position < len(_PARAMETERS):
             given[_PARAMETERS[position]] = argument
     try:
-        return parse_query(**(_DEFAULTS | _values(given, scratch)), now=now)
+        return parse_query(**_values(given, scratch), now=now)
     except (InvalidArgumentError, TypeError, duckdb.Error, SqlglotError):
         return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ckvd_sql.errors import InvalidSymbolError
+from ckvd_sql.errors import InvalidSymbolError, InvalidTimeError
 from ckvd_sql.market.parse import parse_flag, parse_interval, parse_market, parse_span, parse_symbol
 from ckvd_sql.market.series import Series
 
@@ -50,18 +50,25 @@ def parse_query(
     symbol: object,
     interval: object,
     start: object,
-    end: object,
+    end: object = None,
     market: object = "spot",
     include_open: object = False,
     *,
+    until: object = None,
     now: int,
 ) -> Query:
-    """The arguments as a `Query`. Raises an `InvalidArgumentError` that names the argument and what is allowed."""
+    """The arguments as a `Query`. Raises an `InvalidArgumentError` that names the argument and what is allowed.
+
+    `until` is another name of `end`, which SQL has to write in quotes; without either the range ends now.
+    """
+    if end is not None and until is not None:
+        raise InvalidTimeError("until", until, f'"end" and until are the same argument, and "end" is given as {end!r}')
     symbols = symbol if isinstance(symbol, list | tuple) else [symbol]
     if not symbols:
         raise InvalidSymbolError("symbol", symbol, "a list of symbols must hold at least one")
-    names = tuple(dict.fromkeys(parse_symbol(one) for one in symbols))
     place = parse_market(market)
+    names = tuple(dict.fromkeys(parse_symbol(one, place) for one in symbols))
     with_open = parse_flag(include_open, "include_open")
     step = parse_interval(interval, place)
-    return Query(names, step, parse_span(start, end, now).until(now), place, with_open, now)
+    span = parse_span(start, end, now) if until is None else parse_span(start, until, now, "until")
+    return Query(names, step, span.until(now), place, with_open, now)

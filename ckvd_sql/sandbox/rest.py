@@ -10,10 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ckvd_sql.errors import InvalidIntervalError
-from ckvd_sql.market.parse import parse_interval
-from ckvd_sql.market.periods import DAY
-from ckvd_sql.market.series import Market, Series
+from ckvd_sql.market.periods import DAY, SECOND
+from ckvd_sql.market.series import INTERVALS, Market, Series
 from ckvd_sql.sandbox.answer import JSON_HEADERS, Answer, error_answer, json_answer
 from ckvd_sql.sandbox.limits import BUDGETS
 
@@ -124,10 +122,9 @@ def _klines(source: Source, market: Market, params: Mapping[str, str], now: int)
     listing = next((listed for listed in source.listings(market, now) if listed.symbol == symbol), None)
     if listing is None:
         raise _RefusedError(-1121, "Invalid symbol.")
-    try:
-        interval = parse_interval("" if text == "1mo" else text, market)
-    except InvalidIntervalError:
-        raise _RefusedError(-1120, "Invalid interval.") from None
+    interval = next((one for one in INTERVALS.values() if one.rest_name == text), None)
+    if interval is None or (interval.step == SECOND and market is not Market.SPOT):
+        raise _RefusedError(-1120, "Invalid interval.")
     if listing.status_at(now) == "DELIVERED":
         raise _RefusedError(-1122, "Invalid symbol status.")
     window = _window(market, start, end, limit)

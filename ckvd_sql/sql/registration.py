@@ -39,10 +39,14 @@ if TYPE_CHECKING:
 #: How many relations of different calls are held. One is needed only from bind to execution.
 _KEPT_RELATIONS = 1024
 
-_ARGUMENTS = "symbol, interval, \"start\", \"end\" := 'now', market := 'spot', include_open := false"
-_AS_JSON = (
-    '"symbol": symbol, "interval": interval, "start": "start", "end": "end", market: market, include_open: include_open'
-)
+# NULL is now. `until` needs no quotes, as "end" does.
+_ARGUMENTS = """
+    symbol, interval, "start", until := NULL, market := 'spot', include_open := false, "end" := NULL
+""".strip()
+_AS_JSON = """
+    "symbol": symbol, "interval": interval, "start": "start", until: until, market: market, include_open: include_open,
+    "end": "end"
+""".strip()
 _AUDIT_ARGUMENTS = _ARGUMENTS.replace("include_open", "remote")
 _AUDIT_AS_JSON = _AS_JSON.replace("include_open", "remote")
 

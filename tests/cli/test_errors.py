@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [
-        (["sql", "FROM ckvd_klines('btc', '1h', '2024-06-01')"], 1, "Error: InvalidSymbolError: symbol 'btc'"),
+        (["sql", "FROM ckvd_klines('btc.', '1h', '2024-06-01')"], 1, "Error: InvalidSymbolError: symbol 'btc.'"),
         (["sql", "FROM ckvd_klines('NOPEUSDT', '1h', '2024-06-01')"], 1, "Error: InvalidSymbolError: symbol 'NOPE"),
         (["sql", "--no-fetch", "FROM ckvd_klines('NOPEUSDT', '1h', '2024-06-01')"], 1, "Error: InvalidSymbolError: "),
         (["sql", "--offline", f"FROM {WEEK}"], 1, "Error: OfflineError: "),
@@ -49,7 +49,7 @@ def test_bad_usage_exits_with_status_2(shell: Shell, arguments: Sequence[str]) -
 
 
 def test_a_process_prints_an_error_without_a_traceback(shell: Shell) -> None:
-    with shell.start("sql", "FROM ckvd_klines('btc', '1h', '2024-06-01')") as process:
+    with shell.start("sql", "FROM ckvd_klines('btc.', '1h', '2024-06-01')") as process:
         out, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (1, b"")
     assert errors.startswith(b"Error: InvalidSymbolError: ")

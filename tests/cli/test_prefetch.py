@@ -41,7 +41,7 @@ BTC = (("BTCUSDT",), "1h", "spot")
         (f"SELECT 'FROM {WEEK.replace(chr(39), '')}' AS text", []),
         ("FROM ckvd_klines(getvariable('symbol'), '1h', '2024-06-08')", []),
         ("FROM ckvd_klines($1, '1h', '2024-06-08')", []),
-        ("FROM ckvd_klines('btcusdt', '1h', '2024-06-08')", []),
+        ("FROM ckvd_klines('BTC USDT', '1h', '2024-06-08')", []),
         ("FROM ckvd_klines('BTCUSDT')", []),
         ("FROM ckvd_klines('BTCUSDT', '1h', ", []),
     ],

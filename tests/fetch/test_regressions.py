@@ -280,7 +280,7 @@ def test_an_open_day_is_not_cached_and_a_short_closed_day_is_not_fetched_again(
 
 def test_a_symbol_is_validated_as_a_whole_and_may_be_in_any_script(exchange: Sandbox, tmp_path: Path) -> None:
     exchange.set_now("2025-10-20")
-    wrong = ["BTCUSDT\n", "\nBTCUSDT", "BTCUSDT ", "", "../BTCUSDT", "BTC/USDT", "BTCUSDT\x00", "btcusdt", "BTC-USDT"]
+    wrong = ["BTCUSDT\n", "\nBTCUSDT", "BTCUSDT ", "", "../BTCUSDT", "BTC//USDT", "BTCUSDT\x00", "BTC-USDT-"]
     with connect(exchange, tmp_path) as con:
         for symbol in wrong:
             with raises_in_sql("InvalidSymbolError"):

@@ -13,6 +13,7 @@ from ckvd_sql.market.parse import parse_time
 from ckvd_sql.market.series import INTERVALS
 from ckvd_sql.sandbox import Fault, Sandbox
 from tests.support.bars import FIELDS, read
+from tests.support.truth import NOW
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,18 +178,18 @@ def test_the_forming_bar_is_left_out_unless_requested(con: DuckDBPyConnection, t
 
 
 REFUSED = [
-    ("'btcusdt', '1h', '2024-01-01'", "InvalidSymbolError: symbol 'btcusdt'.* did you mean 'BTCUSDT'"),
+    ("'BTC USDT', '1h', '2024-01-01'", "InvalidSymbolError: symbol 'BTC USDT'"),
     ("'../x', '1h', '2024-01-01'", "InvalidSymbolError: symbol"),
     ("NULL, '1h', '2024-01-01'", "InvalidSymbolError: symbol"),
     ("[], '1h', '2024-01-01'", "InvalidSymbolError: .*at least one"),
     ("['BTCUSDT', NULL], '1h', '2024-01-01'", "InvalidSymbolError: symbol"),
     ("'BTCUSDT', '7h', '2024-01-01'", "InvalidIntervalError: interval '7h'.* 12h"),
     ("'BTCUSDT', '1s', '2024-01-01', market := 'um'", "InvalidIntervalError: interval '1s'"),
-    ("'BTCUSDT', '1h', 'yesterday'", "InvalidTimeError: start 'yesterday'"),
+    ("'BTCUSDT', '1h', 'yesterdy'", "InvalidTimeError: start 'yesterdy'.* did you mean 'yesterday'"),
     ("'BTCUSDT', '1h', NULL", "InvalidTimeError: start"),
     ("'BTCUSDT', '1h', 20240101", "InvalidTimeError: start"),
     ("'BTCUSDT', '1h', 'infinity'::TIMESTAMP", "InvalidTimeError: start"),
-    ("'BTCUSDT', '1h', '2024-01-02', '2024-01-01'", "InvalidTimeError: start .*must not be after end"),
+    ("'BTCUSDT', '1h', '2024-01-02', '2024-01-01'", "InvalidTimeError: start .*must not be after until"),
     ("'BTCUSDT', '1h', '2024-01-02', market := 'margin'", "InvalidMarketError: market 'margin'"),
     ("'BTCUSDT', '1h', '2024-01-02', include_open := 'maybe'", "InvalidArgumentError: include_open 'maybe'"),
 ]
@@ -331,3 +332,29 @@ def test_a_call_works_within_a_transaction(con: DuckDBPyConnection, truth: Truth
     assert read(con, CALL) == truth(*SERIES, *SPAN)
     con.execute("ROLLBACK")
     assert read(con, CALL) == truth(*SERIES, *SPAN)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "'BTCUSDT', '1h', '2024-06-10', '2024-06-12'",
+        "'BTCUSDT', '1h', '2024-06-10', until := '2024-06-12'",
+        "'BTCUSDT', '1h', '2024-06-10', \"end\" := '2024-06-12'",
+        "symbol := 'BTC/USDT', interval := '60m', start := DATE '2024-06-10', until := TIMESTAMP '2024-06-12'",
+        "'BTCUSDT', '1h', '2024-06-10', '2024-06-12', 'SPOT'",
+        "'btcusdt', '1H', 1717977600000, 1718150400",
+        "'btcusdt', '1H', '2024-W24', '2024-W24-3'",
+    ],
+)
+def test_arguments_may_be_written_in_many_ways(con: DuckDBPyConnection, truth: Truth, arguments: str) -> None:
+    assert read(con, f"ckvd_klines({arguments})") == truth("BTCUSDT", "1h", "2024-06-10", "2024-06-12")
+
+
+@pytest.mark.parametrize("end", ["", ", NULL", ", 'now'", ', "end" := NULL', ", until := NULL", ", 'tomorrow'"])
+def test_without_an_end_a_range_ends_now(con: DuckDBPyConnection, truth: Truth, end: str) -> None:
+    assert read(con, f"ckvd_klines('BTCUSDT', '1h', 'yesterday'{end})") == truth("BTCUSDT", "1h", "2024-06-14", NOW)
+
+
+def test_an_end_by_both_of_its_names_is_refused(con: DuckDBPyConnection) -> None:
+    with pytest.raises(duckdb.Error, match="are the same argument"):
+        con.sql("FROM ckvd_klines('BTCUSDT', '1h', '2024-06-10', until := '2024-06-12', \"end\" := '2024-06-13')")

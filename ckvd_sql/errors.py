@@ -128,10 +128,9 @@ class SettingsError(CkvdError, ValueError):
         value: The value that was given.
     """
 
-    def __init__(self, setting: str, value: object, allowed: str) -> None:
-        super().__init__(
-            f"setting {setting} = {value!r} can't be used: {allowed} (environment: CKVD_{setting.upper()})"
-        )
+    def __init__(self, setting: str, value: object, allowed: str, *, variable: str = "") -> None:
+        named = variable or f"CKVD_{setting.upper()}"
+        super().__init__(f"setting {setting} = {value!r} can't be used: {allowed} (environment: {named})")
         self.setting = setting
         self.value = value
 

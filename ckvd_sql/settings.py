@@ -36,6 +36,16 @@ _BOOLEANS = {
 }
 
 
+# A host's name without a scheme, which would be taken for a folder.
+_HOST = re.compile(r"[\w-]+(\.[\w-]+)+(:\d+)?(/.*)?")
+
+#: The value of `proxy` for no proxy at all.
+DIRECT = "direct"
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h", "socks4", "socks4a")
+PROXY_RULE = "a proxy is 'http://host:port', https://, socks5:// (socks5h://, socks4://), or 'direct' for none"
+
+_PASSWORD = re.compile(r"//[^/@\s]+@")
+
 # No query, fragment, blank or control character: paths are appended to the URL.
 _WEB_URL = re.compile(r"https?://[^\s?#\x00-\x20\x7f]+")
 
@@ -57,6 +67,16 @@ def _web_url(value: Any) -> str:
     return str(value).rstrip("/")
 
 
+def _proxy(value: Any) -> str | None:
+    if value is None or not str(value).strip():
+        return None
+    url = str(value).strip()
+    parts = urlsplit(url)
+    if url != DIRECT and (parts.scheme not in PROXY_SCHEMES or not parts.hostname or parts.port == 0):
+        raise ValueError(value)
+    return url
+
+
 def _any_url(value: Any) -> str:
     url = str(value)
     scheme, separator, rest = url.partition("://")
@@ -67,7 +87,7 @@ def _any_url(value: Any) -> str:
 
         if scheme not in known_implementations or not rest:
             raise ValueError(value)
-    if not url.strip() or "\0" in url:
+    if not url.strip() or "\0" in url or (_HOST.fullmatch(url) and not Path(url).exists()):
         raise ValueError(value)
     return url.rstrip("/") or "/"
 
@@ -109,7 +129,8 @@ def _setting(name: str, default: Any, convert: Callable[[Any], Any], allowed: st
         try:
             return convert(value)
         except (ValueError, TypeError, KeyError, RuntimeError, OverflowError):
-            raise SettingsError(name, value, allowed) from None
+            shown = _PASSWORD.sub("//***@", value) if isinstance(value, str) else value
+            raise SettingsError(name, shown, allowed) from None
 
     return environ.var(default=default, converter=converter)
 
@@ -138,13 +159,18 @@ class Settings:
         timeout: Seconds that a connection may stay silent, above 0 and at most 3600; a whole request may take ten
             times as long. Another process that holds a lock may stay silent as long, and at least 3 s.
         retries: How often a failed request is retried, 0 to 10.
+        proxy: The URL of the proxy for archive and REST, or `direct` for none; None for that of the environment
+            (`https_proxy`, `all_proxy`). `no_proxy` holds for all. SOCKS needs the extra `socks`.
         now: A fixed time (µs since the epoch) for replays and tests; None for the real time.
     """
 
     cache_dir: Path = _setting("cache_dir", "~/.cache/ckvd", _folder, "a folder")
     cache_shared: Shared = _setting("cache_shared", "off", Shared, "'off', 'group' or 'all'")
     vision_url: str = _setting(
-        "vision_url", "https://data.binance.vision", _any_url, "an https URL, a folder or another fsspec URL"
+        "vision_url",
+        "https://data.binance.vision",
+        _any_url,
+        "an https URL such as https://data.binance.vision, a folder or another fsspec URL",
     )
     spot_url: str = _setting("spot_url", "https://data-api.binance.vision", _web_url, "an http or https URL")
     um_url: str = _setting("um_url", "https://fapi.binance.com", _web_url, "an http or https URL")
@@ -155,6 +181,7 @@ class Settings:
     concurrency: int = _setting("concurrency", 8, _count(1, 64), "a whole number from 1 to 64")
     timeout: float = _setting("timeout", 30.0, _seconds, "seconds, above 0 and at most 3600")
     retries: int = _setting("retries", 3, _count(0, 10), "a whole number from 0 to 10")
+    proxy: str | None = _setting("proxy", None, _proxy, PROXY_RULE)
     now: int | None = _setting("now", None, _instant, "a time in UTC such as 2024-06-01 or 2024-06-01T12:00:00")
 
     @classmethod

@@ -27,6 +27,7 @@ VALUES: dict[str, tuple[str, Any, Any, Any]] = {
     "concurrency": ("3", 3, 5, 5),
     "timeout": ("1.5", 1.5, 7, 7.0),
     "retries": ("0", 0, 9, 9),
+    "proxy": ("http://proxy.example:1/", "http://proxy.example:1/", "direct", "direct"),
     "now": ("2024-06-01", parse_time("2024-06-01", "now"), "2024-06-02T12:00Z", parse_time("2024-06-02T12:00", "now")),
 }
 
@@ -38,6 +39,8 @@ INVALID: list[tuple[str, Any]] = [
     ("cache_shared", "0770"),
     ("vision_url", " "),
     ("vision_url", "nosuch://x"),
+    ("vision_url", "data.binance.vision"),
+    ("vision_url", "mirror.example:8080/binance"),
     ("spot_url", "ftp://x"),
     ("spot_url", "api.example"),
     ("spot_url", "http://"),
@@ -59,6 +62,8 @@ INVALID: list[tuple[str, Any]] = [
     ("timeout", ""),
     ("retries", "-1"),
     ("retries", "11"),
+    ("proxy", "ftp://x"),
+    ("proxy", "socks9://x"),
     ("now", "soon"),
 ]
 

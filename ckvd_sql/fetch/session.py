@@ -203,14 +203,14 @@ class FetchSession:
         from ckvd_sql.fetch.context import FetchContext  # noqa: PLC0415
         from ckvd_sql.fetch.failover import Failover  # noqa: PLC0415
         from ckvd_sql.sources.concurrency import WorkerThreads  # noqa: PLC0415
+        from ckvd_sql.sources.http import HttpClient  # noqa: PLC0415
         from ckvd_sql.sources.rest import RestClient  # noqa: PLC0415
         from ckvd_sql.sources.vision import VisionClient  # noqa: PLC0415
 
         slots, threads = asyncio.Semaphore(self._settings.concurrency), WorkerThreads()
-        async with (
-            VisionClient(self._settings, slots, threads, self._store.wrong_checksums) as self._vision,
-            RestClient(self._settings, slots) as self._rest,
-        ):
+        async with HttpClient(self._settings) as http:
+            self._vision = VisionClient(self._settings, http, slots, threads, self._store.wrong_checksums)
+            self._rest = RestClient(self._settings, http, slots)
             self._failover = Failover(
                 FetchContext(self._settings, self._store, self._vision, self._rest, threads, self._now)
             )

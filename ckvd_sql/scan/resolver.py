@@ -41,6 +41,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ckvd_sql")
 
+#: Advice for a network on which nothing answers.
+_NO_NETWORK = (
+    "; without a network CKVD_OFFLINE=1 reads what is cached, and `ckvd sandbox` stands in for Binance; CKVD_PROXY "
+    "names a proxy, CKVD_VISION_URL and CKVD_SPOT_URL a mirror"
+)
+
 #: How many jobs DuckDB consumes before it returns a first row, months of 1m being one each.
 _FIRST_JOBS = 3
 
@@ -293,7 +299,8 @@ def _with_missing_days(failure: Failure, blocks: list[Block]) -> CkvdError:
     days = sorted({*failure.days, *(day for day in of_jobs if day >= failure.days[0])})
     missing = f"missing days of {failure.series}: {format_days(days)}"
     if isinstance(error, ProviderUnavailableError):
-        return ProviderUnavailableError(f"{error}; {missing}", url=error.url, status=error.status, days=days)
+        advice = _NO_NETWORK if error.status is None else ""
+        return ProviderUnavailableError(f"{error}; {missing}{advice}", url=error.url, status=error.status, days=days)
     if isinstance(error, OfflineError):
         return OfflineError(f"the network is switched off (CKVD_OFFLINE); {missing}", days)
     return error

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import pyarrow as pa
@@ -25,7 +25,7 @@ from ckvd_sql.errors import MalformedDataError, ProviderUnavailableError
 from ckvd_sql.market.bars import BAR_SCHEMA, NO_BARS, open_times
 from ckvd_sql.market.periods import DAY, MINUTE, instant_of, moment_of
 from ckvd_sql.market.series import INTERVALS, Market, Series
-from ckvd_sql.sources.answers import PLAIN, REFUSAL_BYTES, SYMBOLS_BYTES, read_bounded, read_start, rest_bytes
+from ckvd_sql.sources.answers import SYMBOLS_BYTES, rest_bytes
 from ckvd_sql.sources.concurrency import gather_or_cancel, retrying
 from ckvd_sql.sources.parse import read_rest
 from ckvd_sql.sources.refusals import Refusal, rate_limit_error
@@ -33,11 +33,9 @@ from ckvd_sql.sources.weight import EXCHANGE_INFO_WEIGHT, WeightBudget, klines_w
 
 if TYPE_CHECKING:
     from datetime import date
-    from types import TracebackType
-
-    import httpx
 
     from ckvd_sql.settings import Settings
+    from ckvd_sql.sources.http import Answer, HttpClient
 
 log = logging.getLogger("ckvd_sql")
 
@@ -77,36 +75,18 @@ class RestClient:
     """The REST hosts, for one scan.
 
     Args:
-        settings: The hosts' URLs, timeouts and retries.
+        settings: The hosts' URLs, and retries.
+        http: The client.
         slots: Bounds the concurrent requests, together with the scan's archive client.
     """
 
-    def __init__(self, settings: Settings, slots: asyncio.Semaphore) -> None:
+    def __init__(self, settings: Settings, http: HttpClient, slots: asyncio.Semaphore) -> None:
         self._settings = settings
+        self._http = http
         self._slots = slots
-        self._client: httpx.AsyncClient | None = None
         self._budgets: dict[Market, WeightBudget] = {}
         self._server_now: int | None = None  # by the `Date` header of the last answer
         self._warned_clock = False
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._client:
-            await self._client.aclose()
-
-    @property
-    def _http(self) -> httpx.AsyncClient:
-        """The HTTP client, made when first needed: most scans need none, and loading its library takes a while."""
-        if self._client is None:
-            import httpx  # noqa: PLC0415
-
-            # Redirects are not followed: a REST host that sends one is not the exchange.
-            self._client = httpx.AsyncClient(timeout=self._settings.timeout, follow_redirects=False, headers=PLAIN)
-        return self._client
 
     def agreed_now(self, now: int) -> int:
         """`now`, or the exchange's clock at its last answer where that is a little earlier; in microseconds.
@@ -244,40 +224,22 @@ class RestClient:
         )
         await self._wait_for(budget, cost, url)
         async with self._slots:
-            answer, body = await self._read(url, parameters, most)
+            # Redirects are not followed: a REST host that sends one is not the exchange.
+            answer = await self._http.get(url, most, parameters=parameters)
         self._read_clock(answer)
         used = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if _USED_WEIGHT.fullmatch(used):
             await asyncio.to_thread(budget.observe, int(used))
-        if answer.status_code != HTTPStatus.OK:
+        if answer.status != HTTPStatus.OK:
             symbol = series.symbol if series else None
-            refusal = Refusal(
-                market, symbol, str(answer.url), answer.status_code, answer.reason_phrase, answer.headers, body
-            )
+            refusal = Refusal(market, symbol, answer.url, answer.status, answer.reason, answer.headers, answer.body)
             now = time.time()
             if refusal.wait is not None:
                 budget.stop(now + refusal.wait)  # at once: other requests are about to be sent
             raise refusal.error(now)
-        return body
+        return answer.body
 
-    async def _read(self, url: str, parameters: dict[str, Any], most: int) -> tuple[httpx.Response, bytes]:
-        """An answer and its body; one that is too large to be an answer is not read to its end."""
-        from httpx import HTTPError, InvalidURL  # noqa: PLC0415 (as the client)
-
-        try:
-            async with (
-                asyncio.timeout(self._settings.patience),
-                self._http.stream("GET", url, params=parameters) as answer,
-            ):
-                if answer.status_code != HTTPStatus.OK:
-                    return answer, await read_start(answer.aiter_raw(), REFUSAL_BYTES)
-                encodings, length = answer.headers.get_list("Content-Encoding"), answer.headers.get("Content-Length")
-                return answer, await read_bounded(url, answer.aiter_raw(), encodings, length, most)
-        except (HTTPError, InvalidURL, OSError, UnicodeError) as error:  # a TimeoutError is an OSError
-            reason = str(error) or type(error).__name__
-            raise ProviderUnavailableError(f"no answer from {url}: {reason}", url=url) from error
-
-    def _read_clock(self, answer: httpx.Response) -> None:
+    def _read_clock(self, answer: Answer) -> None:
         with contextlib.suppress(KeyError, ValueError, TypeError):
             self._server_now = instant_of(parsedate_to_datetime(answer.headers["Date"]))
 

@@ -10,28 +10,22 @@ import asyncio
 import hashlib
 import logging
 import re
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol, Self
-from urllib.request import getproxies
+from typing import TYPE_CHECKING, Any, Protocol
 
-import aiohttp
 from fsspec.core import url_to_fs
-from fsspec.implementations.http import HTTPFileSystem
 from fsspec.implementations.local import LocalFileSystem
-from yarl import URL
 
 from ckvd_sql.errors import ChecksumError, MalformedDataError, ProviderUnavailableError, SettingsError
 from ckvd_sql.market.provenance import WrongChecksum
-from ckvd_sql.sources.answers import CHECKSUM_BYTES, PLAIN, archive_bytes, check_length, read_bounded
+from ckvd_sql.sources.answers import CHECKSUM_BYTES, archive_bytes, check_length
 from ckvd_sql.sources.concurrency import retrying
 from ckvd_sql.sources.parse import read_archive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
-    from types import SimpleNamespace, TracebackType
 
     import pyarrow as pa
 
@@ -39,6 +33,7 @@ if TYPE_CHECKING:
     from ckvd_sql.market.series import Series
     from ckvd_sql.settings import Settings
     from ckvd_sql.sources.concurrency import WorkerThreads
+    from ckvd_sql.sources.http import HttpClient
 
 log = logging.getLogger("ckvd_sql")
 
@@ -115,6 +110,7 @@ class VisionClient:
 
     Args:
         settings: The archive's URL, timeouts and retries.
+        http: The client for an archive on http or https.
         slots: Bounds the concurrent requests, together with the scan's REST client.
         threads: Verify, unpack and parse.
         memory: Where archives with a wrong checksum are remembered, if anywhere.
@@ -123,35 +119,31 @@ class VisionClient:
     def __init__(
         self,
         settings: Settings,
+        http: HttpClient,
         slots: asyncio.Semaphore,
         threads: WorkerThreads,
         memory: ChecksumMemory | None = None,
     ) -> None:
         self._settings = settings
+        self._http = http
         self._slots = slots
         self._threads = threads
         self._memory = memory
-        self._stack = AsyncExitStack()
+        self._fs: Any = None  # fsspec's file system; None on http and https
         self._failures = 0  # in a row
+        self._open_root()
 
-    async def __aenter__(self) -> Self:
-        # These options are for the HTTP file system alone; mirrors and buckets have their own.
-        options: dict[str, Any] = {}
-        if self._settings.vision_url.startswith(("http://", "https://")):
-            # Without `ssl`, a global fsspec configuration could switch off the verification of TLS.
-            options = {"get_client": self._session, "skip_instance_cache": True, "ssl": True}
+    def _open_root(self) -> None:
+        url = self._settings.vision_url
+        if url.startswith(("http://", "https://")):
+            self._root = url
+            return
         try:
-            self._fs, self._root = url_to_fs(self._settings.vision_url, asynchronous=True, **options)
+            self._fs, self._root = url_to_fs(url, asynchronous=True)
         except (ImportError, ValueError, TypeError) as error:
-            raise SettingsError("vision_url", self._settings.vision_url, f"fsspec says: {error}") from error
+            raise SettingsError("vision_url", url, f"fsspec says: {error}") from error
         if self.is_folder and not self._fs.isdir(self._root):
-            log.warning("the archive is set to %s, and there is no such folder", self._settings.vision_url)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
+            log.warning("the archive is set to %s, and there is no such folder", url)
 
     async def fetch(self, series: Series, period: Period, *, verify: bool = True) -> Archive | None:
         """A day's or a month's archive; None where there is none. `verify` is off only where the user said so.
@@ -241,60 +233,34 @@ class VisionClient:
         """The content of a file below the root, of at most so many bytes; None where there is none."""
         url = f"{self._root}/{path}"
         async with self._slots:
-            try:
-                if isinstance(self._fs, HTTPFileSystem):
-                    return await self._get(self._fs, url, limit)
-                # One byte more tells a longer file.
-                data: bytes = (
-                    await self._fs._cat_file(url, start=0, end=limit + 1)  # noqa: SLF001 (fsspec's public async protocol)
-                    if self._fs.async_impl
-                    else await asyncio.to_thread(self._fs.cat_file, url, start=0, end=limit + 1)
-                )
-            except (FileNotFoundError, PermissionError, NotADirectoryError):
-                return None
-            except (aiohttp.ClientError, OSError, ValueError) as error:  # a symbol that no URL can have: UnicodeError
-                reason = str(error) or type(error).__name__
-                raise ProviderUnavailableError(f"the archive did not answer to {url}: {reason}", url=url) from error
-        return check_length(url, data, limit)
+            return await (self._get(url, limit) if self._fs is None else self._open(url, limit))
 
-    @staticmethod
-    async def _get(http: HTTPFileSystem, url: str, limit: int) -> bytes | None:
-        """The same over HTTP, where fsspec would read an answer of any size."""
-        session = await http.set_session()
-        async with session.get(http.encode_url(url)) as answer:
-            if answer.status in _NOT_FOUND:
-                return None
-            if answer.status != HTTPStatus.OK:
-                raise ProviderUnavailableError(
-                    f"the archive answered HTTP {answer.status} to {url}", url=url, status=answer.status
-                )
-            encodings, length = answer.headers.getall("Content-Encoding", []), answer.headers.get("Content-Length")
-            return await read_bounded(url, answer.content.iter_any(), encodings, length, limit)
-
-    async def _session(self, **_: Any) -> aiohttp.ClientSession:
-        """The HTTP session: with timeouts, and without redirects to other hosts."""
-        redirects = aiohttp.TraceConfig()
-        redirects.on_request_redirect.append(_stay_on_host)
-        timeout = self._settings.timeout
-        return await self._stack.enter_async_context(
-            aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=self._settings.patience, sock_connect=timeout, sock_read=timeout),
-                connector=aiohttp.TCPConnector(limit=self._settings.concurrency),
-                trust_env=bool(getproxies()),  # aiohttp's own search for a proxy costs more than a request on loopback
-                trace_configs=[redirects],
-                headers=PLAIN,
-                auto_decompress=False,
+    async def _get(self, url: str, limit: int) -> bytes | None:
+        """The same over HTTP."""
+        answer = await self._http.get(url, limit, redirects=True)
+        if answer.status in _NOT_FOUND:
+            return None
+        if answer.status != HTTPStatus.OK:
+            raise ProviderUnavailableError(
+                f"the archive answered HTTP {answer.status} to {url}", url=url, status=answer.status
             )
-        )
+        return answer.body
 
-
-async def _stay_on_host(
-    _session: aiohttp.ClientSession, _context: SimpleNamespace, params: aiohttp.TraceRequestRedirectParams
-) -> None:
-    headers = params.response.headers
-    target = params.url.join(URL(headers.get("Location") or headers.get("URI") or ""))
-    if target.origin() != params.url.origin():
-        raise aiohttp.ClientPayloadError(f"{params.url} redirects to another host, {target.origin()}")
+    async def _open(self, url: str, limit: int) -> bytes | None:
+        """The same from a folder, a bucket or whatever else fsspec knows."""
+        end = limit + 1  # one byte more tells a longer file
+        try:
+            data: bytes = (
+                await self._fs._cat_file(url, start=0, end=end)  # noqa: SLF001 (fsspec's public async protocol)
+                if self._fs.async_impl
+                else await asyncio.to_thread(self._fs.cat_file, url, start=0, end=end)
+            )
+        except (FileNotFoundError, PermissionError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:  # a symbol that no URL can have: UnicodeError
+            reason = str(error) or type(error).__name__
+            raise ProviderUnavailableError(f"the archive did not answer to {url}: {reason}", url=url) from error
+        return check_length(url, data, limit)
 
 
 def _is_transient(error: BaseException) -> bool:

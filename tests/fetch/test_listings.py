@@ -16,6 +16,7 @@ from ckvd_sql.market.periods import DAY, HOUR, Month, day_start
 from ckvd_sql.sandbox import Fault, Sandbox
 from ckvd_sql.settings import Settings
 from ckvd_sql.sources.concurrency import WorkerThreads
+from ckvd_sql.sources.http import HttpClient
 from ckvd_sql.sources.rest import RestClient
 from ckvd_sql.sources.vision import VisionClient
 from tests.support.bars import series
@@ -54,7 +55,8 @@ def learn(store: DayStore, server: StandIn | Sandbox, work: Callable[[Listings],
 
     async def run() -> T:
         slots = asyncio.Semaphore(8)
-        async with VisionClient(settings, slots, WorkerThreads()) as vision, RestClient(settings, slots) as rest:
+        async with HttpClient(settings) as http:
+            vision, rest = VisionClient(settings, http, slots, WorkerThreads()), RestClient(settings, http, slots)
             return await work(Listings(store, ArchiveSearch(settings, vision), rest))
 
     return asyncio.run(run())

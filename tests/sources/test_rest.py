@@ -23,6 +23,7 @@ from ckvd_sql.market.periods import DAY, HOUR, MINUTE, day_start
 from ckvd_sql.market.series import Market
 from ckvd_sql.sandbox import Fault, Sandbox
 from ckvd_sql.settings import Settings
+from ckvd_sql.sources.http import HttpClient
 from ckvd_sql.sources.rest import PAGE, RestClient, Symbol
 from tests.support.bars import series
 from tests.support.days import rest_row, rest_rows, to_arrow
@@ -62,8 +63,8 @@ def ask(settings: Settings, work: Callable[[RestClient], Awaitable[T]]) -> T:
     """What a client of its own answers."""
 
     async def run() -> T:
-        async with RestClient(settings, asyncio.Semaphore(8)) as client:
-            return await work(client)
+        async with HttpClient(settings) as http:
+            return await work(RestClient(settings, http, asyncio.Semaphore(8)))
 
     return asyncio.run(run())
 

@@ -15,6 +15,7 @@ from ckvd_sql.market.periods import Month
 from ckvd_sql.sandbox import Fault, Sandbox
 from ckvd_sql.settings import Settings
 from ckvd_sql.sources.concurrency import WorkerThreads
+from ckvd_sql.sources.http import HttpClient
 from ckvd_sql.sources.vision import Archive, VisionClient
 from tests.support.bars import csv_text, series, zipped
 from tests.support.days import day_bars, day_rows, publish_days
@@ -50,8 +51,8 @@ def ask(server: StandIn | Sandbox | str, work: Callable[[VisionClient], Awaitabl
     settings = Settings.load(vision_url=url, retries=retries, timeout=5)
 
     async def run() -> T:
-        async with VisionClient(settings, asyncio.Semaphore(8), WorkerThreads()) as client:
-            return await work(client)
+        async with HttpClient(settings) as http:
+            return await work(VisionClient(settings, http, asyncio.Semaphore(8), WorkerThreads()))
 
     return asyncio.run(run())
 

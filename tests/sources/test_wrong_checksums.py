@@ -14,6 +14,7 @@ from ckvd_sql.errors import ChecksumError, MalformedDataError
 from ckvd_sql.sandbox import Fault, Sandbox
 from ckvd_sql.settings import Settings
 from ckvd_sql.sources.concurrency import WorkerThreads
+from ckvd_sql.sources.http import HttpClient
 from ckvd_sql.sources.vision import Archive, VisionClient
 from tests.support.bars import csv_text, series
 from tests.support.days import day_bars, day_rows
@@ -52,7 +53,8 @@ def fetch(
     wrong = DayStore(cache).wrong_checksums if cache else None
 
     async def run() -> Archive | None:
-        async with VisionClient(settings, asyncio.Semaphore(8), WorkerThreads(), wrong) as client:
+        async with HttpClient(settings) as http:
+            client = VisionClient(settings, http, asyncio.Semaphore(8), WorkerThreads(), wrong)
             return await client.fetch(HOURS, DATE, verify=verify)
 
     return asyncio.run(run())

@@ -40,6 +40,9 @@ KINDS: dict[str, str] = {
 
 #: The kinds that change how the body is sent; the connection ends with them.
 CONNECTION_KINDS = ("reset", "torn", "length", "stall", "drip")
+
+#: The kinds whose answer has nothing of the exchange's own.
+REPLACING_KINDS = ("status", "html", "redirect")
 #: The kinds that combine with any other fault; of the others a request meets one.
 _COMBINABLE_KINDS = ("latency", "weight", "anomaly")
 #: The kinds that change a zip and its checksum alike.

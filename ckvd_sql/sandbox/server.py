@@ -22,7 +22,7 @@ from ckvd_sql.market.series import Market
 from ckvd_sql.sandbox.answer import Answer
 from ckvd_sql.sandbox.control import PREFIX, control
 from ckvd_sql.sandbox.exchange import Exchange, Request
-from ckvd_sql.sandbox.faults import CONNECTION_KINDS, MAX_STALL, altered
+from ckvd_sql.sandbox.faults import CONNECTION_KINDS, MAX_STALL, REPLACING_KINDS, altered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,9 @@ class _Handler:
         for fault in faults:
             if fault.kind == "weight":
                 exchange.meter.use_up(Market(fault.market), client, fault.weight, time.time())
-        if request.method in ("GET", "HEAD"):
+        if request.path.startswith("/data/") and any(fault.kind in REPLACING_KINDS for fault in faults):
+            answer = Answer(200, {})  # no archive is made that a fault replaces
+        elif request.method in ("GET", "HEAD"):
             anomalies = [fault.name for fault in faults if fault.kind == "anomaly"]
             answer = await asyncio.to_thread(
                 exchange.respond, request.path, dict(request.query), client, request.headers, anomalies

@@ -55,6 +55,8 @@ _EPOCH_UNITS = {10: SECOND, 13: 1000, 16: 1}  # microseconds; 19 digits are nano
 _NAMED_DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
 _YEAR_MONTHS = 12
 
+_MOST_BARS = 1_000_000
+
 
 def parse_symbol(value: object, market: Market = Market.SPOT) -> str:
     """A symbol as Binance writes it, from `btcusdt`, `BTC/USDT` or `BTC-USDT`; raises `InvalidSymbolError`.
@@ -183,6 +185,13 @@ def _months_before(now: int, months: int) -> int:
     year, month = divmod(moment.year * _YEAR_MONTHS + moment.month - 1 - months, _YEAR_MONTHS)
     day = min(moment.day, calendar.monthrange(year, month + 1)[1])
     return instant_of(moment.replace(year=year, month=month + 1, day=day))
+
+
+def parse_count(value: object, argument: str) -> int:
+    """A whole number of bars, from 1 to a million; raises `InvalidArgumentError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_BARS:
+        raise InvalidArgumentError(argument, value, f"it is a whole number from 1 to {_MOST_BARS:,}")
+    return value
 
 
 def parse_flag(value: object, argument: str) -> bool:

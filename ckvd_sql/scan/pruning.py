@@ -39,7 +39,12 @@ _NO_FILES = fs.SubTreeFileSystem("/nonexistent", fs.LocalFileSystem())
 
 #: Columns with one value for all rows of a series, and columns whose range is known for a period.
 _LABELS = ("provider", "market", "symbol", "interval")
-_TIMES = {"open_time", "date"}
+_TIMES = {"open_time", "close_time", "date"}
+
+#: The longest bar is a month; a bar whose close time is wrong has one within a day of the true one (facts: the known
+#: defects close early, at worst shortly before they open).
+_LONGEST_BAR = 31 * DAY
+_CLOSE_TIME_ERROR = DAY
 
 
 class Cover(Enum):
@@ -60,12 +65,18 @@ class Pruning:
         filter_: The filter; None keeps everything.
         schema: The columns that the filter may name.
         labels: The columns that have one value for all rows of a series, with that value.
+        longest: The length of the longest bar in question, in microseconds.
     """
 
     def __init__(
-        self, filter_: pc.Expression | None, schema: pa.Schema, labels: Callable[[Series], Mapping[str, str]]
+        self,
+        filter_: pc.Expression | None,
+        schema: pa.Schema,
+        labels: Callable[[Series], Mapping[str, str]],
+        longest: int = _LONGEST_BAR,
     ) -> None:
         self._filter = filter_
+        self._longest = longest
         self._schema = schema
         self._labels = labels
         self._columns = frozenset(_TIMES & set(schema.names))
@@ -129,7 +140,9 @@ class Pruning:
         if not periods or self._filter is None:
             return dict.fromkeys(periods, Cover.ALL)
         label = self._label(series) if self._names_label else None
-        fragments = {key: _fragment(first, last, self._columns, label) for key, (first, last) in periods.items()}
+        fragments = {
+            key: _fragment(first, last, self._columns, self._longest, label) for key, (first, last) in periods.items()
+        }
         kept = self._matching(self._filter, list(fragments.values()))
         candidates = [fragment for fragment in fragments.values() if fragment.path in kept]
         true_or_false = pc.coalesce(self._filter, _FALSE)  # type: ignore[type-var] # pyarrow-stubs: no expressions
@@ -156,17 +169,19 @@ def _part_of_month(day: date) -> tuple[int, int, int]:
     return day.year, day.month, (day.day - 1) // 10
 
 
-def _fragment(first: date, last: date, columns: frozenset[str], label: pc.Expression | None) -> ds.FileFragment:
+def _fragment(
+    first: date, last: date, columns: frozenset[str], longest: int, label: pc.Expression | None
+) -> ds.FileFragment:
     """A fragment that states what all rows of some days have in common; its path identifies it."""
     if label is None:
-        return _fragment_of_days(first, last, columns)
-    expression = label & _between(first, last, columns)
+        return _fragment_of_days(first, last, columns, longest)
+    expression = label & _between(first, last, columns, longest)
     return _path_only(f"{first}/{last}", expression)
 
 
 @functools.lru_cache(maxsize=10_000)
-def _fragment_of_days(first: date, last: date, columns: frozenset[str]) -> ds.FileFragment:
-    expression = _between(first, last, columns)
+def _fragment_of_days(first: date, last: date, columns: frozenset[str], longest: int) -> ds.FileFragment:
+    expression = _between(first, last, columns, longest)
     return _path_only(f"{first}/{last}", expression)
 
 
@@ -175,13 +190,16 @@ def _path_only(path: str, expression: pc.Expression) -> ds.FileFragment:
     return cast("ds.FileFragment", fragment)  # pyarrow-stubs: annotated as Fragment
 
 
-def _between(first: date, last: date, columns: frozenset[str]) -> pc.Expression:
+def _between(first: date, last: date, columns: frozenset[str], longest: int) -> pc.Expression:
     """The range of the time columns that there are, for the rows of these days."""
-    expression = _TRUE
+    expression, start, end = _TRUE, day_start(first), day_start(last) + DAY
     if "open_time" in columns:
         opened = pc.field("open_time")
-        expression &= opened >= pa.scalar(day_start(first), INSTANT)
-        expression &= opened < pa.scalar(day_start(last) + DAY, INSTANT)
+        expression &= (opened >= pa.scalar(start, INSTANT)) & (opened < pa.scalar(end, INSTANT))
+    if "close_time" in columns:
+        closed = pc.field("close_time")
+        expression &= closed >= pa.scalar(start - _CLOSE_TIME_ERROR, INSTANT)
+        expression &= closed < pa.scalar(end + longest + _CLOSE_TIME_ERROR, INSTANT)
     if "date" in columns:
         expression &= pc.field("date") >= pa.scalar(first, pa.date32())
         expression &= pc.field("date") <= pa.scalar(last, pa.date32())

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ckvd_sql")
 
+#: More files than these are announced before they are fetched: a month of daily files of ten symbols.
+_MANY_FILES = 300
+
 #: Advice for a network on which nothing answers.
 _NO_NETWORK = (
     "; without a network CKVD_OFFLINE=1 reads what is cached, and `ckvd sandbox` stands in for Binance; CKVD_PROXY "
@@ -106,6 +109,7 @@ class Resolver:
         columns: Collection[str] | None = None,
         whole_days: bool = False,
         keep_going: bool = False,
+        announce: bool = False,
     ) -> Generator[Step]:
         """The query's bars in order, symbol by symbol. Closing the iterator ends all fetching.
 
@@ -114,6 +118,7 @@ class Resolver:
             pruning: Leaves out the days of which the filter keeps nothing; days that it keeps in part come whole.
             columns: The columns that are used, of which alone the stored values are checked; None for all.
             whole_days: Yield day by day, and no day cut to the query.
+            announce: Whether to log, before it begins, that many files are about to be fetched.
             keep_going: Yield the days that can't be had as failures of their step, instead of raising.
 
         Raises:
@@ -124,6 +129,8 @@ class Resolver:
             for series in map(self._learn_grid, () if query.span.empty else query.series())
             for block in blocks_of_query(query, series, self.store.snapshot(series), pruning, by_day=whole_days)
         ]
+        if announce:
+            _announce_many([block.job for block in blocks if block.job])
         with FetchSession(self.settings, self.store, query.now) as session:
             for block, fetching in self._fetch_ahead(session, blocks):
                 if (
@@ -279,6 +286,17 @@ class Resolver:
                 if not keep_going:
                     break
         return [got[day] for day in sorted(got)], failures
+
+
+def _announce_many(jobs: list[Job]) -> None:
+    files = sum(1 if job.monthly else len(job.archived) for job in jobs)
+    if files > _MANY_FILES:
+        log.warning(
+            "this statement fetches %s files of the archive, for %s days; a range of open_time in the call or in WHERE "
+            "needs fewer, and so does ckvd_latest for the last bars",
+            f"{files:,}",
+            f"{sum(len(job.days) for job in jobs):,}",
+        )
 
 
 def _cut(query: Query, day: DayBars) -> DayBars:

@@ -12,6 +12,7 @@ import json
 import threading
 import weakref
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from duckdb import DuckDBPyConnection
@@ -19,11 +20,13 @@ from duckdb.func import FunctionNullHandling
 
 from ckvd_sql.disk.locks import ThreadLock
 from ckvd_sql.errors import CkvdError, remember
-from ckvd_sql.market.parse import parse_flag, parse_market
+from ckvd_sql.market.parse import parse_count, parse_flag, parse_market
+from ckvd_sql.market.periods import FIRST_DAY
 from ckvd_sql.market.query import parse_query
 from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.tables.cache import cache_dataset, cache_days_dataset
 from ckvd_sql.tables.klines import klines_dataset
+from ckvd_sql.tables.latest import latest_dataset
 from ckvd_sql.tables.names import BINDER, PLACE, VIEWS, namesakes
 from ckvd_sql.tables.reports import gaps_dataset, plan_dataset, symbols_dataset
 
@@ -55,6 +58,12 @@ _PLACE_AS_JSON = f"database: {PLACE[0]}, path: {PLACE[1]}"
 #: The SQL names: kind, name, parameters, and the fields that reach the function as JSON.
 NAMES = (
     ("MACRO", "ckvd_klines", f"({_ARGUMENTS})", _AS_JSON),
+    (
+        "MACRO",
+        "ckvd_latest",
+        "(symbol, interval, bars := 1, market := 'spot', include_open := false)",
+        "symbol: symbol, interval: interval, bars: bars, market: market, include_open: include_open",
+    ),
     ("MACRO", "ckvd_plan", f"({_ARGUMENTS})", _AS_JSON),
     ("MACRO", "ckvd_gaps", f"({_ARGUMENTS})", _AS_JSON),
     ("MACRO", "ckvd_audit", f"({_AUDIT_ARGUMENTS})", _AUDIT_AS_JSON),
@@ -193,6 +202,9 @@ class Registration:
             return symbols_dataset(resolver, parse_market(given["market"]))
 
         remote = parse_flag(given.pop("remote", False), "remote")
+        bars = parse_count(given.pop("bars", 1), "bars")
+        if name == "ckvd_latest":
+            given["start"] = FIRST_DAY
 
         def make_query() -> Query:
             return parse_query(**given, now=resolver.settings.clock())
@@ -202,6 +214,7 @@ class Registration:
             "ckvd_klines": klines_dataset,
             "ckvd_plan": plan_dataset,
             "ckvd_gaps": gaps_dataset,
+            "ckvd_latest": partial(latest_dataset, bars=bars),
         }
         if name == "ckvd_audit":
             from ckvd_sql.tables.audit import audit_dataset  # noqa: PLC0415 (most sessions audit nothing)

@@ -42,9 +42,11 @@ def klines_dataset(resolver: Resolver, make_query: Callable[[], Query]) -> LazyD
     """The bars of a query. It is made anew for each scan, so that an end of now is that scan's now."""
 
     def scan(columns: Sequence[str], filter_: pc.Expression | None) -> Iterator[list[pa.RecordBatch]]:
-        pruning = Pruning(filter_, KLINES_SCHEMA, lambda series: {"symbol": series.symbol})
+        query = make_query()
+        longest = {} if query.interval.multi_day else {"longest": query.interval.step or 0}
+        pruning = Pruning(filter_, KLINES_SCHEMA, lambda series: {"symbol": series.symbol}, **longest)
         schema = pa.schema([KLINES_SCHEMA.field(name) for name in columns])
-        with contextlib.closing(stream_for_user(resolver, make_query(), pruning, columns)) as steps:
+        with contextlib.closing(stream_for_user(resolver, query, pruning, columns)) as steps:
             for step in steps:
                 symbol = step.series.symbol
                 for source, parts in groupby(step.cached, key=lambda part: part.source):

@@ -81,6 +81,16 @@ def test_a_filter_on_time_fetches_only_the_days_that_it_needs(
     assert fetched(exchange) == [f"ETHUSDT-1h-{archive}" for archive in archives]
 
 
+def test_a_filter_on_the_close_time_fetches_only_the_days_that_it_needs(
+    con: DuckDBPyConnection, exchange: Sandbox, truth: Truth
+) -> None:
+    call = "ckvd_klines('ETHUSDT', '1h', '2024-01-01', '2024-06-01')"
+    expected = truth("ETHUSDT", "1h", "2024-05-30T23:00", "2024-06-01")
+    assert read(con, f"{call} WHERE close_time >= '2024-05-30 23:30'") == expected
+    days = {"2024-05-29", "2024-05-30", "2024-05-31"}
+    assert set(fetched(exchange)) == {f"ETHUSDT-1h-{day}" for day in days}
+
+
 @pytest.mark.parametrize(
     "condition", ["symbol = 'ETHUSDT'", "symbol > 'C'", "symbol IN ('ETHUSDT', 'X')", "symbol <> 'BTCUSDT'"]
 )

@@ -56,7 +56,7 @@ def run(say: Callable[[str], object]) -> None:
             say(_plan(settings))
             exchange.forget()
             bars, seconds = _timed(con, _QUERY)
-            say(f"\nThe same query again: {_summary(exchange, bars, seconds)}, because today is never cached.")
+            say(f"\nThe same query again: {_summary(exchange, bars, seconds)}, today being in memory until it is over.")
             exchange.forget()
             bars, seconds = _timed(con, _QUERY + _CLOSED)
             say(f"\nThe same query with{_CLOSED}: {_summary(exchange, bars, seconds)}.")

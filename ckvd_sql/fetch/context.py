@@ -68,6 +68,7 @@ class FetchContext:
         rest: The exchange.
         threads: Validate and write days.
         now: The scan's clock, in microseconds since the epoch.
+        include_open: Whether the scan wants the bar that is still forming.
 
     Attributes:
         listings: When series were listed.
@@ -83,6 +84,8 @@ class FetchContext:
         rest: RestClient,
         threads: WorkerThreads,
         now: int,
+        *,
+        include_open: bool = False,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -90,6 +93,7 @@ class FetchContext:
         self.rest = rest
         self.threads = threads
         self.now = now
+        self.include_open = include_open
         self.listings = Listings(store, ArchiveSearch(settings, vision), rest)
         self.writer = DayWriter(settings, store, now)
         self.failures = ArchiveFailures()

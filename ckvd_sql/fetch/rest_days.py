@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from ckvd_sql.fetch.jobs import DayBars
 from ckvd_sql.fetch.persist import FINAL_AFTER, is_trusted, is_whole
-from ckvd_sql.market.bars import close_times, split_days
+from ckvd_sql.fetch.today import is_current, today_of
+from ckvd_sql.market.bars import close_times, concat_batches, open_times, split_days
 from ckvd_sql.market.periods import DAY, day_start
 from ckvd_sql.market.provenance import Source
 
@@ -49,7 +50,11 @@ class RestDays:
         """
         start, end = day_start(first), min(day_start(last) + DAY, self._context.now)
         conflicting: set[date] = set()
-        by_day = split_days(self._settled(await self._context.rest.klines(series, start, end, conflicting)))
+        if first == last and end < day_start(last) + DAY and not series.interval.multi_day:
+            bars = await self._so_far(series, first, conflicting)
+        else:
+            bars = await self._context.rest.klines(series, start, end, conflicting)
+        by_day = split_days(self._settled(bars))
         days = sorted((by_day.keys() - set(known)) | {day for day in wanted if first <= day <= last})
         writer, storable = self._context.writer, {}
         fetched = {day: by_day.get(day, series.no_rows) for day in days}
@@ -62,6 +67,21 @@ class RestDays:
                 storable[day] = bars, writer.rest_provenance(series, duplicates=day in conflicting)
         served = {day: DayBars(day, bars, Source.REST) for day, bars in fetched.items()}
         return served | await self._context.write(series, storable)
+
+    async def _so_far(self, series: Series, day: date, conflicting: set[date]) -> pa.RecordBatch:
+        """The bars of a day that is not over, of which only those are requested that this process does not know."""
+        context, today = self._context, today_of(self._context.settings, series)
+        known, start = today.recall(series, day, context.now), day_start(day)
+        if known is not None:
+            if is_current(series, known, context.now) and not context.include_open:
+                return known
+            start = int(open_times(known)[-1]) + 1
+        bars = await context.rest.klines(series, start, context.now, conflicting)
+        if known is not None:
+            bars = concat_batches([known, bars])
+        if not conflicting:
+            today.remember(series, day, bars, context.agreed_now)
+        return bars
 
     async def bars(self, series: Series, day: date, conflicting: set[date]) -> pa.RecordBatch:
         """A day's bars, of which none is stored; `conflicting` and errors as `RestClient.klines`."""

@@ -61,12 +61,14 @@ class FetchSession:
         settings: The sources' URLs, timeouts and retries.
         store: Where fetched days are stored.
         now: The scan's clock, in microseconds since the epoch.
+        include_open: Whether the scan wants the bar that is still forming.
     """
 
-    def __init__(self, settings: Settings, store: DayStore, now: int) -> None:
+    def __init__(self, settings: Settings, store: DayStore, now: int, *, include_open: bool = False) -> None:
         self._settings = settings
         self._store = store
         self._now = now
+        self._include_open = include_open
         self._stack = contextlib.ExitStack()
         self._portal: BlockingPortal | None = None
         self._running: set[asyncio.Task[object]] = set()
@@ -212,7 +214,15 @@ class FetchSession:
             self._vision = VisionClient(self._settings, http, slots, threads, self._store.wrong_checksums)
             self._rest = RestClient(self._settings, http, slots)
             self._failover = Failover(
-                FetchContext(self._settings, self._store, self._vision, self._rest, threads, self._now)
+                FetchContext(
+                    self._settings,
+                    self._store,
+                    self._vision,
+                    self._rest,
+                    threads,
+                    self._now,
+                    include_open=self._include_open,
+                )
             )
             try:
                 yield

@@ -131,7 +131,7 @@ class Resolver:
         ]
         if announce:
             _announce_many([block.job for block in blocks if block.job])
-        with FetchSession(self.settings, self.store, query.now) as session:
+        with FetchSession(self.settings, self.store, query.now, include_open=query.include_open) as session:
             for block, fetching in self._fetch_ahead(session, blocks):
                 if (
                     block.cached_span

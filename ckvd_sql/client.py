@@ -226,8 +226,10 @@ class CryptoKlineVisionData:
         market: str,
         *,
         include_open: bool,
+        quote: str | None = None,
     ) -> Query:
-        return parse_query(symbol, interval, start, end, market, include_open, now=self.settings.clock())
+        query = parse_query(symbol, interval, start, end, market, include_open, quote=quote, now=self.settings.clock())
+        return self._resolver.catalog.expand(query)
 
 
 def _outcome(day: DayBars) -> str:

@@ -46,7 +46,8 @@ def audit(asked: dict[str, Any], remote: bool, format_: str, settings: Settings)
     from ckvd_sql.scan.resolver import Resolver
     from ckvd_sql.tables.audit import audit_rows
 
-    query, resolver = parse_query(**asked, now=settings.clock()), Resolver(settings)
+    resolver = Resolver(settings)
+    query = resolver.catalog.expand(parse_query(**asked, now=settings.clock()))
     with terminal.shown_notes():
         found = list(audit_rows(resolver, query, remote=remote))
     rows = [{name: _text(row[name], name) for name in _COLUMNS} for row in found]

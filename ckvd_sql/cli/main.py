@@ -172,8 +172,9 @@ def _planned(asked: dict[str, Any], settings: Settings) -> dict[str, list[DayPla
     from ckvd_sql.market.query import parse_query
     from ckvd_sql.scan.resolver import Resolver
 
-    query = parse_query(**asked, now=settings.clock())
-    return {series.symbol: days for series, days in Resolver(settings).plans(query)}
+    resolver = Resolver(settings)
+    query = resolver.catalog.expand(parse_query(**asked, now=settings.clock()))
+    return {series.symbol: days for series, days in resolver.plans(query)}
 
 
 @main.command()
@@ -213,6 +214,34 @@ def plan(asked: dict[str, Any], by_day: bool, format_: str, cache_dir: Path | No
         click.echo(terminal.columns(("symbol", "date", "source"), [tuple(day.values()) for day in days]))
     else:
         click.echo(terminal.plan_table(plans))
+
+
+@main.command()
+@click.argument("pattern", required=False, default="*", metavar="[PATTERN]")
+@click.option("--market", default="spot", show_default=True, metavar="MARKET", help="spot, um or cm.")
+@click.option("--quote", metavar="ASSET", help="Only symbols with this quote asset.")
+@click.option(
+    "-f", "--format", "format_", type=click.Choice(("table", "csv", "json")), default="table", show_default=True,
+)  # fmt: skip
+@settings_options
+def symbols(pattern: str, market: str, quote: str | None, format_: str, settings: Settings) -> None:
+    """List the symbols of a market, delisted ones too: those of the exchange, the archive and the cache.
+
+    \b
+    Examples:
+      ckvd symbols
+      ckvd symbols "BTC*" --quote USDT
+    """
+    from ckvd_sql import connect
+    from ckvd_sql.cli import output
+
+    values = {"market": market, "pattern": pattern.upper(), "quote": quote and quote.upper()}
+    with connect(cache_dir=settings.cache_dir, offline=settings.offline) as con:
+        found = con.sql(
+            "FROM ckvd_symbols($market) WHERE symbol GLOB $pattern AND ($quote IS NULL OR quote = $quote)",
+            params=values,
+        )
+        output.write(con, found, format_, None)
 
 
 main.add_command(audit)

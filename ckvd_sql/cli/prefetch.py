@@ -36,7 +36,9 @@ def fetch_first(statement: str, settings: Settings) -> None:
 
 def _fetch(query: Query, settings: Settings) -> None:
     """Fetch from the first to the last missing day. Days not yet over are left to the statement: they aren't cached."""
-    plans = dict(Resolver(settings).plans(query))
+    resolver = Resolver(settings)
+    query = resolver.catalog.expand(query)
+    plans = dict(resolver.plans(query))
     missing = [
         one.day
         for series, days in plans.items()

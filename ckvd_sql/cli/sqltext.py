@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ckvd_sql.market.query import Query
 
 _NAMES = frozenset({"ckvd_klines", "ckvd_gaps"})
-_PARAMETERS = ("symbol", "interval", "start", "until", "market", "include_open", "end")
+_PARAMETERS = ("symbol", "interval", "start", "until", "market", "include_open", "quote", "end")
 
 # A condition on these columns alone excludes no day.
 _VALUES = frozenset({

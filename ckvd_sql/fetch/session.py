@@ -96,9 +96,18 @@ class FetchSession:
             refused.set_exception(error)
             return refused
 
-    def symbols(self, market: Market) -> list[Symbol]:
-        """The symbols of a market, from the exchange. Raises `OfflineError` and `ProviderError`."""
-        return self._call(lambda: self._rest.symbols(market))
+    def known_symbols(self, market: Market) -> tuple[list[Symbol] | ProviderError, list[str] | ProviderError]:
+        """The symbols of a market that the exchange lists and those that the archive has, each or its error.
+
+        Raises `OfflineError`.
+        """
+
+        async def both() -> tuple[list[Symbol] | ProviderError, list[str] | ProviderError]:
+            listed = _or_error(self._rest.symbols(market), ProviderError)
+            archived = _or_error(self._vision.symbols(market), ProviderError)
+            return await asyncio.gather(listed, archived)
+
+        return self._call(both)
 
     def first_open(self, series: Series) -> int | None:
         """The open time of a series' first bar in microseconds since the epoch; None where it can't be learnt.

@@ -27,6 +27,8 @@ _SYMBOL = re.compile(r"\w{1,64}")
 _SYMBOL_RULE = "a symbol is 1 to 64 letters, digits or underscores, such as 'BTCUSDT', 'BTC/USDT' or 'BTCUSD_PERP'"
 _PAIR = re.compile(r"(\w+)[/-](\w+)(?::\w+)?")
 
+_PATTERN = re.compile(r"[\w*?]{1,64}")
+
 _MARKET_RULE = "a market is 'spot', 'um' (USDT-margined futures) or 'cm' (coin-margined futures)"
 _OTHER_MARKETS = {
     **dict.fromkeys(("futures", "future", "perp", "swap", "linear", "usdm", "usd-m", "usds-m", "fapi"), "um"),
@@ -75,6 +77,27 @@ def parse_symbol(value: object, market: Market = Market.SPOT) -> str:
     if not _SYMBOL.fullmatch(joined) or unicodedata.normalize("NFC", joined) != joined or joined != joined.upper():
         raise InvalidSymbolError("symbol", value, _SYMBOL_RULE)
     return joined
+
+
+def is_pattern(symbol: str) -> bool:
+    """Whether a symbol is a pattern with `*` (any characters) or `?` (any one)."""
+    return "*" in symbol or "?" in symbol
+
+
+def parse_symbol_or_pattern(value: object, market: Market) -> str:
+    """The same, or a pattern such as `*USDT` in upper case; raises `InvalidSymbolError`."""
+    if isinstance(value, str) and is_pattern(value) and _PATTERN.fullmatch(value) and len(value) == len(value.upper()):
+        return value.upper()
+    return parse_symbol(value, market)
+
+
+def parse_quote(value: object) -> str | None:
+    """A quote asset in upper case, or None for any; raises `InvalidArgumentError`."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not re.fullmatch(r"\w{1,20}", value):
+        raise InvalidArgumentError("quote", value, "it is the name of an asset such as 'USDT'")
+    return value.upper()
 
 
 def parse_market(value: object) -> Market:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ckvd_sql.market.parse import parse_time
 from ckvd_sql.market.periods import moment_of
-from ckvd_sql.sandbox import rest
+from ckvd_sql.sandbox import listing, rest
 from ckvd_sql.sandbox.anomalies import Anomalous
 from ckvd_sql.sandbox.answer import Answer, no_such_key
 from ckvd_sql.sandbox.archive import asset_at
@@ -61,7 +61,7 @@ class Synthetic:
 
     def listings(self, market: Market, now: int) -> Sequence[Listing]:
         """The symbols listed by the instant `now` (µs)."""
-        return [listing for listing in SYMBOLS[market] if listing.listed <= now]
+        return [one for one in SYMBOLS[market] if one.listed <= now]
 
     def asset(self, path: str, now: int) -> Asset | None:
         """The file at a path, or None while it is not published."""
@@ -69,12 +69,12 @@ class Synthetic:
 
     def rows(self, series: Series, window: rest.Window, now: int) -> bytes:
         """REST rows as a JSON array; none for a symbol that is not listed."""
-        listing = listing_of(series.market, series.symbol)
-        if listing is None:
+        listed = listing_of(series.market, series.symbol)
+        if listed is None:
             return b"[]"
         span = (window.start, window.end)
-        bars = rows_between(listing, series.interval, *span, limit=window.limit, now=now, newest=window.newest)
-        return json_text(bars, listing, series.interval)
+        bars = rows_between(listed, series.interval, *span, limit=window.limit, now=now, newest=window.newest)
+        return json_text(bars, listed, series.interval)
 
 
 class Clock:
@@ -172,6 +172,8 @@ class Exchange:
             answer = self._rest(source, *found, params, client, now)
         elif path.startswith("/data/"):
             answer = _file(source.asset(path[1:], now), path, headers)
+        elif path == "/" and "prefix" in params:
+            answer = listing.answer(source, params, now)
         elif path == "/":
             answer = Answer(200, {"Content-Type": "text/plain"}, _INDEX)
         else:

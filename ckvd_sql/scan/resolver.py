@@ -13,12 +13,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ckvd_sql.cache.store import DayStore
-from ckvd_sql.errors import CacheError, CkvdError, OfflineError, ProviderUnavailableError
+from ckvd_sql.errors import CacheError, CkvdError, InvalidSymbolError, OfflineError, ProviderUnavailableError
 from ckvd_sql.fetch.jobs import DAYS_PER_JOB, DayBars, Job
 from ckvd_sql.fetch.session import FetchSession, wait_for
 from ckvd_sql.market.bars import closed_rows, rows_between
 from ckvd_sql.market.periods import DAY, Month, day_of, day_start, format_days
 from ckvd_sql.scan.blocks import blocks_of_query, plan_of_series
+from ckvd_sql.scan.catalog import Catalog
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Iterator
@@ -30,12 +31,11 @@ if TYPE_CHECKING:
     from ckvd_sql.cache.dayfile import SourcedRows
     from ckvd_sql.market.periods import Span
     from ckvd_sql.market.query import Query
-    from ckvd_sql.market.series import Market, Series
+    from ckvd_sql.market.series import Series
     from ckvd_sql.scan.blocks import Block
     from ckvd_sql.scan.plan import DayPlan
     from ckvd_sql.scan.pruning import Pruning
     from ckvd_sql.settings import Settings
-    from ckvd_sql.sources.rest import Symbol
 
     Fetched = dict[date, DayBars]
 
@@ -94,6 +94,7 @@ class Resolver:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.store = DayStore(settings.cache_dir, settings.cache_shared, settings.timeout, mapped=settings.mmap)
+        self.catalog = Catalog(settings, self.store, self.session)
 
     def plans(self, query: Query) -> Iterator[tuple[Series, list[DayPlan]]]:
         """Each series of a query with its plan, from the names of files in the cache alone."""
@@ -141,7 +142,7 @@ class Resolver:
                     continue
                 days, failures = self._read_block(block, fetching, session, keep_going=keep_going)
                 if failures and not keep_going:
-                    raise _with_missing_days(failures[0], blocks) from failures[0].error
+                    raise self._explained(failures[0], blocks) from failures[0].error
                 inside = [day for day in days if query.span.touches(day.day)]
                 if not whole_days:
                     inside = [_cut(query, day) for day in inside]
@@ -176,11 +177,6 @@ class Resolver:
                 return series
         return series if first_open is None else series.with_bar_at(first_open)
 
-    def symbols(self, market: Market) -> list[Symbol]:
-        """The symbols of a market, from the exchange."""
-        with self.session() as session:
-            return session.symbols(market)
-
     def first_open(self, series: Series) -> int | None:
         """The open time of a series' first bar, in microseconds; it is asked for where the cache does not know it.
 
@@ -200,6 +196,12 @@ class Resolver:
     def session(self) -> FetchSession:
         """The network; use it as a context manager."""
         return FetchSession(self.settings, self.store, self.settings.clock())
+
+    def _explained(self, failure: Failure, blocks: list[Block]) -> CkvdError:
+        """The error of a failure, with what helps: the days that are missing, or the symbols that may be meant."""
+        if isinstance(failure.error, InvalidSymbolError):
+            return self.catalog.suggest(failure.error, failure.series.market)
+        return _with_missing_days(failure, blocks)
 
     def _fetch_ahead(
         self, session: FetchSession, blocks: Iterable[Block]

@@ -20,6 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 from ckvd_sql.errors import ChecksumError, MalformedDataError, ProviderUnavailableError, SettingsError
 from ckvd_sql.market.provenance import WrongChecksum
 from ckvd_sql.sources.answers import CHECKSUM_BYTES, archive_bytes, check_length
+from ckvd_sql.sources.bucket import PAGE_BYTES, bucket_of, parameters_of, parse_page
 from ckvd_sql.sources.concurrency import retrying
 from ckvd_sql.sources.parse import read_archive
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ckvd_sql.market.periods import Period
-    from ckvd_sql.market.series import Series
+    from ckvd_sql.market.series import Market, Series
     from ckvd_sql.settings import Settings
     from ckvd_sql.sources.concurrency import WorkerThreads
     from ckvd_sql.sources.http import HttpClient
@@ -42,6 +43,9 @@ _CHECKSUM = re.compile(rb"([0-9a-fA-F]{64}) [ *](\S+)\s*")
 
 #: After this many failures in a row the archive is not asked again in the same scan.
 _MOST_FAILURES = 3
+
+#: Pages of 1,000 symbols each.
+_MOST_PAGES = 20
 
 _NOT_FOUND = (404, 403)  # the bucket answers both for what it does not have
 
@@ -198,6 +202,46 @@ class VisionClient:
             with attempt:
                 stated = await self._read(f"{path}.CHECKSUM", CHECKSUM_BYTES)
         return None if stated is None else _expected(stated, path.rpartition("/")[2], self._url(series, period))
+
+    async def symbols(self, market: Market) -> list[str]:
+        """The symbols that have monthly archives on a market, delisted ones too.
+
+        Raises:
+            ProviderUnavailableError: The archive can't be reached, or does not list its folders.
+            MalformedDataError: Its answer is no listing.
+        """
+        folder = f"data/{market.archive_path}/monthly/klines/"
+        if self._fs is not None:
+            return await self._folders(f"{self._root}/{folder}")
+        url, names, marker = bucket_of(self._settings.vision_url), list[str](), ""
+        for _ in range(_MOST_PAGES):
+            async with self._slots:
+                answer = await self._http.get(f"{url}/", PAGE_BYTES, parameters=parameters_of(folder, marker))
+            if answer.status != HTTPStatus.OK:
+                message = f"the archive does not list its symbols: HTTP {answer.status} from {url}"
+                raise ProviderUnavailableError(message, url=url, status=answer.status)
+            try:
+                page, marker = parse_page(folder, answer.body)
+            except ValueError as error:
+                raise MalformedDataError(f"{url} does not list the archive's symbols: {error}", url=url) from error
+            names += page
+            if not marker:
+                break
+        return names
+
+    async def _folders(self, path: str) -> list[str]:
+        """The names of the folders in a folder, a bucket or whatever else fsspec knows."""
+        try:
+            entries: list[dict[str, Any]] = (
+                await self._fs._ls(path, detail=True)  # noqa: SLF001 (fsspec's public async protocol)
+                if self._fs.async_impl
+                else await asyncio.to_thread(self._fs.ls, path, detail=True)
+            )
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            raise ProviderUnavailableError(f"the archive does not list {path}: {error}", url=path) from error
+        return [entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "directory"]
 
     def _url(self, series: Series, period: Period) -> str:
         return f"{self._settings.vision_url}/{series.archive_path(period)}"

@@ -44,11 +44,11 @@ _KEPT_RELATIONS = 1024
 
 # NULL is now. `until` needs no quotes, as "end" does.
 _ARGUMENTS = """
-    symbol, interval, "start", until := NULL, market := 'spot', include_open := false, "end" := NULL
+    symbol, interval, "start", until := NULL, market := 'spot', include_open := false, quote := NULL, "end" := NULL
 """.strip()
 _AS_JSON = """
     "symbol": symbol, "interval": interval, "start": "start", until: until, market: market, include_open: include_open,
-    "end": "end"
+    quote: quote, "end": "end"
 """.strip()
 _AUDIT_ARGUMENTS = _ARGUMENTS.replace("include_open", "remote")
 _AUDIT_AS_JSON = _AS_JSON.replace("include_open", "remote")
@@ -61,8 +61,8 @@ NAMES = (
     (
         "MACRO",
         "ckvd_latest",
-        "(symbol, interval, bars := 1, market := 'spot', include_open := false)",
-        "symbol: symbol, interval: interval, bars: bars, market: market, include_open: include_open",
+        "(symbol, interval, bars := 1, market := 'spot', include_open := false, quote := NULL)",
+        "symbol: symbol, interval: interval, bars: bars, market: market, include_open: include_open, quote: quote",
     ),
     ("MACRO", "ckvd_plan", f"({_ARGUMENTS})", _AS_JSON),
     ("MACRO", "ckvd_gaps", f"({_ARGUMENTS})", _AS_JSON),
@@ -206,10 +206,13 @@ class Registration:
         if name == "ckvd_latest":
             given["start"] = FIRST_DAY
 
-        def make_query() -> Query:
+        def parsed() -> Query:
             return parse_query(**given, now=resolver.settings.clock())
 
-        make_query()  # invalid arguments raise now, before any I/O
+        def make_query() -> Query:
+            return resolver.catalog.expand(parsed())
+
+        parsed()  # invalid arguments raise now, before any I/O
         datasets: dict[str, Callable[[Resolver, Callable[[], Query]], ds.Dataset]] = {
             "ckvd_klines": klines_dataset,
             "ckvd_plan": plan_dataset,

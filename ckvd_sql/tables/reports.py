@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ckvd_sql.market.bars import INSTANT, schema_of
+from ckvd_sql.market.bars import INSTANT, open_times, schema_of
 from ckvd_sql.market.gaps import find_gaps, since_listing
 from ckvd_sql.market.provenance import Source
 from ckvd_sql.tables.cache import day_files_table
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ckvd_sql.market.query import Query
-    from ckvd_sql.market.series import Market
+    from ckvd_sql.market.series import Market, Series
     from ckvd_sql.scan.resolver import Resolver
     from ckvd_sql.tables.lazy import LazyDataset
 
@@ -30,9 +31,19 @@ PLAN_SCHEMA = schema_of(
     ("path", pa.string()),
 )
 
+#: The states of a symbol that has bars now, or will again.
+_TRADED = frozenset({"TRADING", "HALT", "PENDING_TRADING"})
+
 GAPS_SCHEMA = schema_of(("symbol", pa.string()), ("from", INSTANT), ("to", INSTANT), ("count", pa.int64()))
 
-SYMBOLS_SCHEMA = pa.schema([(name, pa.string()) for name in ("symbol", "base", "quote", "status")])
+SYMBOLS_SCHEMA = schema_of(
+    ("symbol", pa.string()),
+    ("base", pa.string()),
+    ("quote", pa.string()),
+    ("status", pa.string()),
+    ("first_open", INSTANT),
+    ("last_open", INSTANT),
+)
 
 
 def plan_dataset(resolver: Resolver, make_query: Callable[[], Query]) -> LazyDataset:
@@ -74,10 +85,36 @@ def gaps_dataset(resolver: Resolver, make_query: Callable[[], Query]) -> LazyDat
 
 
 def symbols_dataset(resolver: Resolver, market: Market) -> LazyDataset:
-    """The symbols of a market, as the exchange lists them now."""
+    """The symbols of a market that the exchange lists now, or of which archive or cache have bars."""
+    return rows_dataset(SYMBOLS_SCHEMA, lambda: symbol_rows(resolver, market))
 
-    def rows() -> Iterator[dict[str, Any]]:
-        for one in resolver.symbols(market):
-            yield {"symbol": one.symbol, "base": one.base, "quote": one.quote, "status": one.status}
 
-    return rows_dataset(SYMBOLS_SCHEMA, rows)
+def symbol_rows(resolver: Resolver, market: Market) -> Iterator[dict[str, Any]]:
+    """The rows of `symbols_dataset`.
+
+    `first_open` is known where the cache has the series' beginning; `last_open`, of a symbol that is no longer traded,
+    where the cache has bars of it.
+    """
+    cached: defaultdict[str, list[Series]] = defaultdict(list)
+    for series in resolver.store.series():
+        if series.market is market:
+            cached[series.symbol].append(series)
+    for one in resolver.catalog.symbols(market):
+        listed = one.listed
+        first = [time for series in cached[one.symbol] if (time := resolver.store.first_open(series)) is not None]
+        traded = listed is not None and listed.status in _TRADED
+        last = [] if traded else [time for series in cached[one.symbol] if (time := _last_open(resolver, series))]
+        yield {
+            "symbol": one.symbol,
+            "base": listed.base if listed else None,
+            "quote": listed.quote if listed else None,
+            "status": listed.status if listed else None,
+            "first_open": max(first, default=None),  # that of the shortest interval: longer bars open before
+            "last_open": max(last, default=None),
+        }
+
+
+def _last_open(resolver: Resolver, series: Series) -> int | None:
+    """The open time of the last cached bar of a series."""
+    day = resolver.store.last_with_rows(series)
+    return None if day is None else int(open_times(resolver.store.read(series, day).rows)[-1])

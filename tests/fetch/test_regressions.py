@@ -243,7 +243,7 @@ def test_offline_sends_no_request_and_each_error_has_its_own_class(exchange: San
             with raises_in_sql("OfflineError"):
                 con.sql(f"FROM {name}('BTCUSDT', '1h', '2024-04-02', '2024-04-05')").fetchall()
         with raises_in_sql("OfflineError"):
-            con.sql("FROM ckvd_symbols()").fetchall()
+            con.sql("FROM ckvd_symbols('um')").fetchall()
     assert exchange.requests == ()
     online = CryptoKlineVisionData(**settings_for(exchange, tmp_path))
     with pytest.raises(InvalidSymbolError):

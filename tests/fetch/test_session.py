@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ckvd_sql.cache.store import DayStore
-from ckvd_sql.errors import MalformedDataError, OfflineError, ProviderUnavailableError
+from ckvd_sql.errors import MalformedDataError, OfflineError, ProviderError, ProviderUnavailableError
 from ckvd_sql.fetch.jobs import Job
 from ckvd_sql.fetch.session import FetchSession, wait_for
 from ckvd_sql.market.parse import parse_time
@@ -103,7 +103,7 @@ def test_offline_nothing_is_ever_started(stand_in: StandIn, tmp_path: Path) -> N
             wait_for(refused)
         assert raised.value.days == (DAY_1, DAY_2)
         with pytest.raises(OfflineError, match="CKVD_OFFLINE"):
-            one.symbols(Market.SPOT)
+            one.known_symbols(Market.SPOT)
         with pytest.raises(OfflineError, match="CKVD_OFFLINE"):
             one.first_open(HOURS)
         with pytest.raises(OfflineError, match="CKVD_OFFLINE"):
@@ -186,7 +186,10 @@ def test_a_checksum_file_that_states_none_is_the_error_of_its_period_alone(stand
 
 def test_symbols_and_first_bars_come_from_the_exchange(exchange: Sandbox, tmp_path: Path) -> None:
     with session(exchange, tmp_path) as one:
-        assert "BTCUSD_PERP" in {listed.symbol for listed in one.symbols(Market.CM)}
+        listed, archived = one.known_symbols(Market.CM)
+        assert not isinstance(listed, ProviderError)
+        assert not isinstance(archived, ProviderError)
+        assert "BTCUSD_PERP" in {symbol.symbol for symbol in listed} & set(archived)
         assert one.first_open(HOURS) == parse_time("2017-08-17T04:00", "listed")
 
 

@@ -159,6 +159,7 @@ def test_a_delisted_symbol_is_listed_as_such(con: DuckDBPyConnection) -> None:
 
 def test_a_malformed_symbol_list_is_an_error_in_one_sentence(con: DuckDBPyConnection, exchange: Sandbox) -> None:
     exchange.add(Fault("exchangeInfo", "html"))
+    exchange.add(Fault(r"^/\?", "html"))
     with pytest.raises(duckdb.Error, match="MalformedDataError") as error:
         con.sql("FROM ckvd_symbols()").fetchall()
     assert "Traceback" not in str(error.value)

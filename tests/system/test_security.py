@@ -32,7 +32,7 @@ INVALID_SYMBOLS = [
     "..", "../BTCUSDT", "../../../../etc/passwd", "/etc/passwd", "BTC/USDT/", "BTC\\USDT", "BTCUSDT/..", ".", "~", "C:",
     "BTCUSDT\x00", "BTCUSDT\n", "\nBTCUSDT", "BTCUSDT\r\nHost: elsewhere", "BTC USDT", " BTCUSDT", "", "A" * 65,
     "%2e%2e%2f", "BTCUSDT%2F..", "BTCUSDT%00", "BTCUSDT?symbol=ETHUSDT", "BTCUSDT#", "BTCUSDT&limit=1", "BTC:80",
-    "USER@HOST", "ELSEWHERE.EXAMPLE", "//ELSEWHERE", "BTC;X", "BTC*", "$HOME", "`ID`", "-RF", "BTC|ID", "{BTC}",
+    "USER@HOST", "ELSEWHERE.EXAMPLE", "//ELSEWHERE", "BTC;X", "BTC*;", "$HOME", "`ID`", "-RF", "BTC|ID", "{BTC}",
     "\uff0e\uff0e", "\uff0e\uff0e\uff0fBTC", "BTC\uff0fUSDT", "BTC\u2215USDT", "BTC\u2044USDT", "BTC\uff3cUSDT",
     "BTC\u2024USDT", "\u2025", "\u2026", "BTC\u3002USDT", "BTC\uff1aUSDT", "BTC\uff05USDT",
     "BTC\u202eUSDT", "BTC\u200bUSDT", "\ufeffBTC", "BTC\u00a0USDT", "BTC\u2028USDT", "E\u0301", "BTC\u0338",
@@ -41,7 +41,7 @@ INVALID_SYMBOLS = [
 
 INJECTIONS = [
     "'", '"', "''", "BTCUSDT'", "BTCUSDT'; DROP TABLE precious; --", "BTCUSDT') ; DROP TABLE precious; --",
-    "BTCUSDT' OR '1'='1", 'BTCUSDT"; DROP TABLE precious; --', "BTCUSDT/**/", "BTCUSDT -- ", "$$", "$1", "?", "{}",
+    "BTCUSDT' OR '1'='1", 'BTCUSDT"; DROP TABLE precious; --', "BTCUSDT/**/", "BTCUSDT -- ", "$$", "$1", "?;", "{}",
     '{"symbol": "BTCUSDT"}', "BTCUSDT\\'; DROP TABLE precious; --", "'); COPY precious TO '/tmp/stolen.csv'; --",
     "read_text('/etc/passwd')", "(SELECT secret FROM precious)", "precious.secret", "now'; ATTACH 'x.db'; --",
 ]  # fmt: skip

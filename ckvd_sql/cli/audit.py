@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ckvd_sql.cli.shell import range_options, settings_options
+from ckvd_sql.cli.options import range_options, settings_options
 
 if TYPE_CHECKING:
     from ckvd_sql import Settings

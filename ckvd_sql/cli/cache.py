@@ -1,20 +1,24 @@
-"""`ckvd cache`: list, verify and refresh the cached days. Knows how to print results, not how to verify or fetch."""
+"""`ckvd cache`: list, verify, refresh and clear the cached days. Prints results; what they mean is known elsewhere."""
 # ruff: noqa: PLC0415, D301 (as in the other commands)
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ckvd_sql.cli.shell import cache_option, settings_options
+from ckvd_sql.cli.options import cache_option, settings_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from ckvd_sql import Settings
+    from ckvd_sql.cache.store import DayStore
+    from ckvd_sql.market.periods import Span
+    from ckvd_sql.market.series import Series
 
 _SHOWN = 10  # changed bars listed by their time
 
@@ -24,13 +28,14 @@ _SHOWN = 10  # changed bars listed by their time
 @cache_option
 @click.pass_context
 def cache(context: click.Context, as_json: bool, cache_dir: Path | None) -> None:
-    """Show the cache by series, verify it or refresh it.
+    """Show the cache by series, verify it, refresh it or clear it.
 
     \b
     Examples:
       ckvd cache
       ckvd cache verify --remote
       ckvd cache refresh
+      ckvd cache clear BTCUSDT --interval 1m --end 2023-01-01
     """
     if context.invoked_subcommand is None:
         _show(as_json, cache_dir)
@@ -132,3 +137,92 @@ def refresh(settings: Settings) -> None:
     click.echo(f"{days:,} days fetched again, {failed:,} failed")
     if failed:
         raise SystemExit(1)
+
+
+@cache.command()
+@click.argument("symbols", nargs=-1, metavar="[SYMBOL]...")
+@click.option("--interval", metavar="INTERVAL", help="Only this interval.")
+@click.option("--market", metavar="MARKET", help="Only this market: spot, um or cm.")
+@click.option("--start", metavar="TIME", help="Only days from this one on.")
+@click.option("--end", metavar="TIME", help="Only days before this one.")
+@click.option("--packs", is_flag=True, help="Only the packs, which are made again from the day files.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@cache_option
+def clear(
+    symbols: tuple[str, ...],
+    interval: str | None,
+    market: str | None,
+    start: str | None,
+    end: str | None,
+    packs: bool,
+    yes: bool,
+    cache_dir: Path | None,
+) -> None:
+    """Delete cached days: of some symbols, an interval, a market or a range, or all. Asks first.
+
+    Symbols may be patterns. Days that are needed later are fetched again. Other files in the folder stay.
+
+    \b
+    Examples:
+      ckvd cache clear BTCUSDT --interval 1m --end 2023-01-01
+      ckvd cache clear --packs
+    """
+    from ckvd_sql import Settings
+    from ckvd_sql.cache.clearing import plan_clearing
+    from ckvd_sql.cache.store import DayStore
+    from ckvd_sql.cli import terminal
+
+    settings = Settings.load(cache_dir=cache_dir)
+    store = DayStore(settings.cache_dir)
+    chosen = _selected(store, symbols, interval, market)
+    if packs and (start or end):
+        raise click.UsageError("Packs hold months and years: --packs takes no --start or --end.")
+    planned = list(plan_clearing(store, chosen, _span(start, end, settings.clock()), packs_only=packs))
+    if not planned:
+        click.echo(f"nothing of that is cached in {settings.cache_dir}")
+        return
+    rows = [
+        (
+            one.series.market.value,
+            one.series.symbol,
+            one.series.interval.name,
+            len(one.days),
+            terminal.human_size(one.size),
+        )
+        for one in planned
+    ]
+    click.echo(terminal.columns(("market", "symbol", "interval", "days", "size"), rows))
+    days, size = sum(len(one.days) for one in planned), sum(one.size for one in planned)
+    what = "packs" if packs else f"{days:,} days"
+    question = f"Delete {what} of {len(planned)} series ({terminal.human_size(size)}) from {settings.cache_dir}?"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("There is no terminal to ask on; add --yes.")
+        click.confirm(question, abort=True)
+    for one in planned:
+        one.carry_out()
+    click.echo(f"deleted {what} of {len(planned)} series, {terminal.human_size(size)}")
+
+
+def _selected(store: DayStore, symbols: tuple[str, ...], interval: str | None, market: str | None) -> Iterator[Series]:
+    """The cached series that the arguments name; all of them without arguments."""
+    from fnmatch import fnmatchcase
+
+    from ckvd_sql.market.parse import parse_interval, parse_market, parse_symbol_or_pattern
+    from ckvd_sql.market.series import Market
+
+    place = parse_market(market) if market else None
+    step = parse_interval(interval, place or Market.SPOT).name if interval else None
+    names = [parse_symbol_or_pattern(symbol, place or Market.SPOT) for symbol in symbols]
+    for one in store.series():
+        named = not names or any(fnmatchcase(one.symbol, name) for name in names)
+        if named and place in (None, one.market) and step in (None, one.interval.name):
+            yield one
+
+
+def _span(start: str | None, end: str | None, now: int) -> Span | None:
+    from ckvd_sql.market.parse import parse_span
+
+    if start is None and end is None:
+        return None
+    return parse_span(start or "2017-01-01", end, now)

@@ -19,7 +19,7 @@ import click
 
 from ckvd_sql.cli.audit import audit
 from ckvd_sql.cli.cache import cache
-from ckvd_sql.cli.shell import Commands, cache_option, range_options, settings_options
+from ckvd_sql.cli.options import Commands, cache_option, range_options, settings_options
 
 if TYPE_CHECKING:
     from datetime import date
@@ -29,9 +29,14 @@ if TYPE_CHECKING:
     from ckvd_sql.scan.plan import DayPlan
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="ckvd-sql", prog_name="ckvd")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Binance klines as a DuckDB table, from a shell.
 
     Settings come from CKVD_ environment variables such as CKVD_CACHE_DIR and CKVD_OFFLINE.
@@ -40,14 +45,16 @@ def main() -> None:
     Example:
       ckvd sql "SELECT * FROM ckvd_klines('BTCUSDT', '1h', '2024-01-01', '2024-01-08')"
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @main.command()
 @click.argument("text", required=False, metavar="[SQL]")
 @click.option("--file", "script", type=click.File(), metavar="FILE", help="Read the SQL from a file.")
 @click.option(
-    "-f", "--format", "format_", type=click.Choice(("table", "csv", "json", "parquet", "arrow")),
-    help="[default: by the extension of -o, else table]",
+    "-f", "--format", "format_", type=click.Choice(("table", "csv", "json", "jsonl", "parquet", "arrow")),
+    help="[default: by the ending of -o, else table]",
 )  # fmt: skip
 @click.option(
     "-o", "--output", "file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
@@ -67,7 +74,8 @@ def sql(
 ) -> None:
     """Run SQL and show the last statement's result.
 
-    Without SQL, or with -, it is read from stdin. Times are UTC. json is one array of records, arrow an IPC file.
+    Without SQL, or with -, it is read from stdin. Times are UTC. json is one array of records, jsonl a record a line,
+    arrow an IPC file. Names for -o end in .csv, .json, .jsonl (each also with .gz), .parquet, .pq, .arrow or .feather.
 
     Days of ckvd_klines and ckvd_gaps calls that are missing from the cache are fetched first, with a progress bar on a
     terminal. A statement that may not need all days of its calls fetches those it needs while it runs: one with a

@@ -1,4 +1,4 @@
-"""Writes a query's result to stdout or a file, as a table, csv, json, parquet or arrow.
+"""Writes a query's result to stdout or a file, as a table, csv, json, jsonl, parquet or arrow.
 
 Files and pipes get the complete result or nothing: it is written to a temporary file first. Knows DuckDB relations,
 not queries.
@@ -29,13 +29,28 @@ if TYPE_CHECKING:
     import duckdb
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-FORMATS = ("table", "csv", "json", "parquet", "arrow")
+FORMATS = ("table", "csv", "json", "jsonl", "parquet", "arrow")
+
+#: The format that the ending of a file's name stands for; `.gz` after one of text compresses it.
+ENDINGS = {
+    "csv": "csv",
+    "json": "json",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+    "parquet": "parquet",
+    "pq": "parquet",
+    "arrow": "arrow",
+    "feather": "arrow",
+}
+_TEXT = frozenset({"csv", "json", "jsonl"})
+_NAMED = ".csv, .json, .jsonl (each also with .gz), .parquet, .pq, .arrow or .feather"
 _BINARY = frozenset({"parquet", "arrow"})
 
 # Times in JSON are ISO 8601 in UTC; a TIMESTAMP without a zone is taken as UTC, as in the arguments of calls.
 _COPY = {
     "csv": "FORMAT csv, HEADER",
     "json": "FORMAT json, ARRAY true, TIMESTAMPFORMAT '%Y-%m-%dT%H:%M:%S.%fZ'",
+    "jsonl": "FORMAT json, TIMESTAMPFORMAT '%Y-%m-%dT%H:%M:%S.%fZ'",
     "parquet": "FORMAT parquet, COMPRESSION zstd",
 }
 
@@ -62,12 +77,18 @@ def choose_format(given: str | None, file: Path | None) -> str:
         return given or "table"
     if not file.parent.is_dir():
         raise click.UsageError(f"There is no folder {str(file.parent)!r} to write {file.name!r} into.")
-    extension = file.suffix.lower().removeprefix(".")
-    if given:
-        return given
-    if extension not in FORMATS[1:]:
-        raise click.UsageError(f"The extension of {str(file)!r} names no format; add -f csv, json, parquet or arrow.")
-    return extension
+    by_ending = ENDINGS.get((file.with_suffix("") if is_gzip(file) else file).suffix.lower().removeprefix("."))
+    chosen = given or by_ending
+    if chosen is None:
+        raise click.UsageError(f"The name of {str(file)!r} ends in none of {_NAMED}; add -f.")
+    if is_gzip(file) and chosen not in _TEXT:
+        raise click.UsageError(f"{chosen} is compressed already; write {file.stem!r} instead of {file.name!r}.")
+    return chosen
+
+
+def is_gzip(file: Path) -> bool:
+    """Whether a file's name ends in `.gz`, so that what is written is compressed."""
+    return file.suffix.lower() == ".gz"
 
 
 def is_count(statement: duckdb.Statement, result: DuckDBPyRelation) -> bool:
@@ -80,7 +101,7 @@ def write(con: DuckDBPyConnection, result: DuckDBPyRelation, format_: str, file:
     """Write a result in one of `FORMATS` to a file, or to stdout without one."""
     if file is not None and not is_stdout(file):
         with _atomic(file.resolve()) as temporary:
-            _write(con, result, format_, temporary)
+            _write(con, result, format_, temporary, packed=is_gzip(file))
     elif format_ == "table":
         click.echo(draw(con, result, table_width()))
     else:
@@ -96,7 +117,9 @@ def table_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
 
 
-def _write(con: DuckDBPyConnection, result: DuckDBPyRelation, format_: str, path: Path) -> None:
+def _write(
+    con: DuckDBPyConnection, result: DuckDBPyRelation, format_: str, path: Path, *, packed: bool = False
+) -> None:
     if format_ == "table":
         path.write_text(draw(con, result, _UNLIMITED) + "\n", encoding="utf-8")
     elif format_ == "arrow":
@@ -106,7 +129,8 @@ def _write(con: DuckDBPyConnection, result: DuckDBPyRelation, format_: str, path
                 sink.write_batch(batch)
     else:
         target = str(path).replace("'", "''")
-        result.query("result", f"COPY result TO '{target}' ({_COPY[format_]})")
+        compression = ", COMPRESSION gzip" if packed else ""
+        result.query("result", f"COPY result TO '{target}' ({_COPY[format_]}{compression})")
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import os
 import stat
@@ -131,3 +132,31 @@ def test_an_output_that_is_a_link_or_a_named_pipe_stays_one(shell: Shell) -> Non
 
 def test_the_output_dash_means_stdout(shell: Shell) -> None:
     assert shell.out("sql", "SELECT 1 AS a", "-f", "csv", "-o", "-") == "a\n1\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "same_as"),
+    [("a.pq", "a.parquet"), ("a.feather", "a.arrow"), ("a.ndjson", "a.jsonl"), ("a.CSV", "a.csv")],
+)
+def test_other_endings_of_a_format_are_known(shell: Shell, name: str, same_as: str) -> None:
+    for file in (name, same_as):
+        shell.out("sql", "FROM range(3)", "-o", file)
+    assert (shell.folder / name).read_bytes() == (shell.folder / same_as).read_bytes()
+
+
+def test_jsonl_is_a_record_a_line(shell: Shell) -> None:
+    shell.out("sql", "SELECT range AS n FROM range(3)", "-o", "a.jsonl")
+    assert [json.loads(line)["n"] for line in (shell.folder / "a.jsonl").read_text().splitlines()] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.json.gz", "a.jsonl.gz"])
+def test_gz_compresses_text(shell: Shell, name: str) -> None:
+    for file in (name, name.removesuffix(".gz")):
+        shell.out("sql", "FROM range(3)", "-o", file)
+    packed = gzip.decompress((shell.folder / name).read_bytes())
+    assert packed == (shell.folder / name.removesuffix(".gz")).read_bytes()
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.parquet.gz", "compressed already"), ("a.xlsx", "ends in none of")])
+def test_an_ending_without_a_format_is_refused(shell: Shell, name: str, text: str) -> None:
+    assert text in shell.error("sql", "SELECT 1", "-o", name, status=2)

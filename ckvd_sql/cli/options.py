@@ -8,6 +8,8 @@ command.
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,13 +39,25 @@ class Commands(click.Group):
         with interrupt.Interruptible() as command:
             try:
                 with shown_warnings():
-                    return super().invoke(ctx)
+                    result = super().invoke(ctx)
+                    sys.stdout.flush()  # here, so that a reader that has left is noticed
+                    return result
+            except BrokenPipeError:
+                _drop_output()
+                ctx.exit(0)
             except (KeyboardInterrupt, Exception) as error:
                 if command.seen:  # an error too may be due to Ctrl-C: DuckDB raises its own
                     command.report()
                     ctx.exit(interrupt.STATUS)
                 _raise_for_click(error)
                 raise
+
+
+def _drop_output() -> None:
+    """Send what is still written to stdout nowhere: its reader, such as `head`, has what it wanted."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _raise_for_click(error: BaseException) -> None:
@@ -55,8 +69,7 @@ def _raise_for_click(error: BaseException) -> None:
         raise click.ClickException(ours.sentence) from error
     if isinstance(error, duckdb.Error):
         raise click.ClickException(str(error).strip()) from error
-    # A broken pipe is no failure: the reader of the output has closed it. Click ends quietly then.
-    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+    if isinstance(error, OSError):
         raise click.ClickException(str(error)) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -52,7 +53,7 @@ class DayReport:
     error: CkvdError | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class FetchReport:
     """The results of all days of a `fetch`."""
 
@@ -63,6 +64,28 @@ class FetchReport:
         """The number of days by outcome; all five outcomes are keys."""
         found = Counter(day.outcome for day in self.days)
         return {outcome: found[outcome] for outcome in ("cached", "vision", "rest", "empty", "failed")}
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count:,} {outcome}" for outcome, count in self.counts.items() if count)
+        return f"<FetchReport: {len(self.days):,} days of {len(self.by_symbol):,} symbols: {counts or 'none'}>"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: a row per symbol, a column per outcome."""
+        outcomes = list(self.counts)
+        head = "".join(f"<th>{name}</th>" for name in ("symbol", *outcomes))
+        rows = "".join(
+            f"<tr><td>{escape(symbol)}</td>{''.join(f'<td>{counts[one]:,}</td>' for one in outcomes)}</tr>"
+            for symbol, counts in self.by_symbol.items()
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+    @property
+    def by_symbol(self) -> dict[str, Counter[str]]:
+        """The number of days by outcome, for each symbol."""
+        found: dict[str, Counter[str]] = {}
+        for day in self.days:
+            found.setdefault(day.symbol, Counter())[day.outcome] += 1
+        return found
 
     @property
     def failed(self) -> tuple[DayReport, ...]:

@@ -161,6 +161,7 @@ class Settings:
         retries: How often a failed request is retried, 0 to 10.
         proxy: The URL of the proxy for archive and REST, or `direct` for none; None for that of the environment
             (`https_proxy`, `all_proxy`). `no_proxy` holds for all. SOCKS needs the extra `socks`.
+        progress: Whether a query that fetches for longer than a second shows its progress.
         now: A fixed time (µs since the epoch) for replays and tests; None for the real time.
     """
 
@@ -182,6 +183,7 @@ class Settings:
     timeout: float = _setting("timeout", 30.0, _seconds, "seconds, above 0 and at most 3600")
     retries: int = _setting("retries", 3, _count(0, 10), "a whole number from 0 to 10")
     proxy: str | None = _setting("proxy", None, _proxy, PROXY_RULE)
+    progress: bool = _setting("progress", "1", _boolean, "1 or 0")
     now: int | None = _setting("now", None, _instant, "a time in UTC such as 2024-06-01 or 2024-06-01T12:00:00")
 
     @classmethod

@@ -28,6 +28,7 @@ VALUES: dict[str, tuple[str, Any, Any, Any]] = {
     "timeout": ("1.5", 1.5, 7, 7.0),
     "retries": ("0", 0, 9, 9),
     "proxy": ("http://proxy.example:1/", "http://proxy.example:1/", "direct", "direct"),
+    "progress": ("no", False, True, True),
     "now": ("2024-06-01", parse_time("2024-06-01", "now"), "2024-06-02T12:00Z", parse_time("2024-06-02T12:00", "now")),
 }
 
@@ -64,6 +65,7 @@ INVALID: list[tuple[str, Any]] = [
     ("retries", "11"),
     ("proxy", "ftp://x"),
     ("proxy", "socks9://x"),
+    ("progress", "bar"),
     ("now", "soon"),
 ]
 

@@ -135,14 +135,14 @@ def fetch(asked: dict[str, Any], settings: Settings) -> None:
 
     _check_writable(settings.cache_dir, settings.cache_shared)
     totals = {symbol: len(days) for symbol, days in _planned(asked, settings).items()}
-    with terminal.Bars(totals) as bars:
+    with terminal.Bar(sum(totals.values())) as bar:
         report = CryptoKlineVisionData(settings).fetch(
             asked["symbol"],
             asked["start"],
             asked["end"],
             asked["interval"],
             asked["market"],
-            progress=lambda day: bars.advance(day.symbol),
+            progress=lambda day: bar.advance(day.symbol),
         )
     counts = Counter((day.symbol, day.outcome) for day in report.days)
     rows = [(symbol, *(counts[symbol, outcome] for outcome in report.counts)) for symbol in totals]

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ckvd_sql.cli.sqltext import find_queries
-from ckvd_sql.cli.terminal import Bars
+from ckvd_sql.cli.terminal import Bar
 from ckvd_sql.client import CryptoKlineVisionData
 from ckvd_sql.market.provenance import Source
 from ckvd_sql.scan.resolver import Resolver
@@ -48,13 +48,13 @@ def _fetch(query: Query, settings: Settings) -> None:
     if not missing:
         return
     first, last = min(missing), max(missing)
-    totals = {series.symbol: sum(first <= one.day <= last for one in days) for series, days in plans.items()}
-    with Bars(totals) as bars:
+    total = sum(first <= one.day <= last for days in plans.values() for one in days)
+    with Bar(total) as bar:
 
         def advance(day: DayReport) -> None:
             if day.error:
                 raise day.error
-            bars.advance(day.symbol)
+            bar.advance(day.symbol)
 
         CryptoKlineVisionData(settings).fetch(
             query.symbols, first, last + timedelta(days=1), query.interval.name, query.market.value, progress=advance

@@ -1,6 +1,6 @@
-"""Text for a terminal: columns, plans, warnings, and progress bars on stderr, shown on a terminal alone.
+"""Text for a terminal: columns, plans, warnings, and a progress bar on stderr.
 
-The only module that knows rich. Knows no command.
+Knows no command.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import time
 from itertools import groupby
 from typing import TYPE_CHECKING, Self
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("ckvd_sql")
 
-#: With more progress bars than this, only those under way are shown.
-_BARS_AT_ONCE = 10
+#: Without a terminal a line of progress is written this often, in seconds.
+_LINE_EVERY = 10.0
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
@@ -122,28 +123,27 @@ def shown_notes() -> Iterator[None]:
         _LOG.setLevel(level)
 
 
-class Bars:
-    """A progress bar per name on stderr; nothing if stderr is not a terminal.
+class Bar:
+    """How far a fetch of some symbols is: one bar on stderr with the time left; a line now and then without a terminal.
 
     Args:
-        totals: The number of days of each name.
+        total: The number of days of all symbols.
     """
 
-    def __init__(self, totals: Mapping[str, int]) -> None:
+    def __init__(self, total: int) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}"),
             BarColumn(complete_style="cyan", finished_style="green"),
             MofNCompleteColumn(),
             TextColumn("days"),
             TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.description}"),
             console=Console(stderr=True),
             disable=not sys.stderr.isatty(),
         )
-        self._all = len(totals) <= _BARS_AT_ONCE
-        self._tasks = {
-            name: self._progress.add_task(name, total=total, visible=self._all) for name, total in totals.items()
-        }
-        self._left = dict(totals)
+        self._task = self._progress.add_task("", total=total)
+        self._total = total
+        self._done = 0
+        self._next_line = time.monotonic() + _LINE_EVERY
 
     def __enter__(self) -> Self:
         try:
@@ -156,7 +156,11 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def advance(self, name: str) -> None:
-        """Count a day of a name as done."""
-        self._left[name] -= 1
-        self._progress.update(self._tasks[name], advance=1, visible=self._all or self._left[name] > 0)
+    def advance(self, symbol: str) -> None:
+        """Count a day of a symbol as done."""
+        self._done += 1
+        self._progress.update(self._task, advance=1, description=symbol)
+        if self._progress.disable and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _LINE_EVERY
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"{self._done:,} of {self._total:,} days, {symbol}\n")

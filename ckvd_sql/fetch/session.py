@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from ckvd_sql.errors import CkvdError, MalformedDataError, OfflineError, ProviderError
 from ckvd_sql.market.periods import Month
+from ckvd_sql.sources.answers import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
@@ -39,10 +40,15 @@ _POLL_SECONDS = 0.25
 _DAYS_AT_ONCE = 8
 
 
-def wait_for(future: Future[T]) -> T:
-    """A future's result, waited for in short intervals, so that the main thread can handle signals in between."""
+def wait_for(future: Future[T], tick: Callable[[], object] | None = None) -> T:
+    """A future's result, waited for in short intervals, so that the main thread can handle signals in between.
+
+    `tick` is called after each interval.
+    """
     while not future.done():
         wait([future], timeout=_POLL_SECONDS)
+        if tick:
+            tick()
     return future.result()
 
 
@@ -62,9 +68,13 @@ class FetchSession:
         store: Where fetched days are stored.
         now: The scan's clock, in microseconds since the epoch.
         include_open: Whether the scan wants the bar that is still forming.
+
+    Attributes:
+        traffic: What has been received.
     """
 
     def __init__(self, settings: Settings, store: DayStore, now: int, *, include_open: bool = False) -> None:
+        self.traffic = Traffic()
         self._settings = settings
         self._store = store
         self._now = now
@@ -219,7 +229,7 @@ class FetchSession:
         from ckvd_sql.sources.vision import VisionClient  # noqa: PLC0415
 
         slots, threads = asyncio.Semaphore(self._settings.concurrency), WorkerThreads()
-        async with HttpClient(self._settings) as http:
+        async with HttpClient(self._settings, self.traffic) as http:
             self._vision = VisionClient(self._settings, http, slots, threads, self._store.wrong_checksums)
             self._rest = RestClient(self._settings, http, slots)
             self._failover = Failover(

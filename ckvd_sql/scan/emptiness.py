@@ -35,7 +35,7 @@ def stream_for_user(
     Nothing is said where the filter may be why there are none, or where no bar of the range can be closed yet.
     """
     with_bars: set[str] = set()
-    with contextlib.closing(resolver.stream(query, pruning, columns=columns, announce=True)) as steps:
+    with contextlib.closing(resolver.stream(query, pruning, columns=columns, for_user=True)) as steps:
         for step in steps:
             if step.series.symbol not in with_bars and any(batch.num_rows for batch in step.batches()):
                 with_bars.add(step.series.symbol)

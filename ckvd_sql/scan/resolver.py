@@ -20,6 +20,7 @@ from ckvd_sql.market.bars import closed_rows, rows_between
 from ckvd_sql.market.periods import DAY, Month, day_of, day_start, format_days
 from ckvd_sql.scan.blocks import blocks_of_query, plan_of_series
 from ckvd_sql.scan.catalog import Catalog
+from ckvd_sql.scan.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Iterator
@@ -110,7 +111,7 @@ class Resolver:
         columns: Collection[str] | None = None,
         whole_days: bool = False,
         keep_going: bool = False,
-        announce: bool = False,
+        for_user: bool = False,
     ) -> Generator[Step]:
         """The query's bars in order, symbol by symbol. Closing the iterator ends all fetching.
 
@@ -119,7 +120,7 @@ class Resolver:
             pruning: Leaves out the days of which the filter keeps nothing; days that it keeps in part come whole.
             columns: The columns that are used, of which alone the stored values are checked; None for all.
             whole_days: Yield day by day, and no day cut to the query.
-            announce: Whether to log, before it begins, that many files are about to be fetched.
+            for_user: Whether to log that many files are about to be fetched, and to show the progress.
             keep_going: Yield the days that can't be had as failures of their step, instead of raising.
 
         Raises:
@@ -130,9 +131,12 @@ class Resolver:
             for series in map(self._learn_grid, () if query.span.empty else query.series())
             for block in blocks_of_query(query, series, self.store.snapshot(series), pruning, by_day=whole_days)
         ]
-        if announce:
-            _announce_many([block.job for block in blocks if block.job])
-        with FetchSession(self.settings, self.store, query.now, include_open=query.include_open) as session:
+        jobs = [block.job for block in blocks if block.job and for_user]
+        _announce_many(jobs)
+        with (
+            FetchSession(self.settings, self.store, query.now, include_open=query.include_open) as session,
+            Progress(self.settings, sum(len(job.days) for job in jobs), session.traffic) as progress,
+        ):
             for block, fetching in self._fetch_ahead(session, blocks):
                 if (
                     block.cached_span
@@ -140,7 +144,7 @@ class Resolver:
                 ):
                     yield Step(block.series, cached=tuple(bars))
                     continue
-                days, failures = self._read_block(block, fetching, session, keep_going=keep_going)
+                days, failures = self._read_block(block, fetching, session, progress, keep_going=keep_going)
                 if failures and not keep_going:
                     raise self._explained(failures[0], blocks) from failures[0].error
                 inside = [day for day in days if query.span.touches(day.day)]
@@ -242,7 +246,13 @@ class Resolver:
         return [part._replace(rows=rows_between(part.rows, span.start, span.end)) for part in parts]
 
     def _read_block(
-        self, block: Block, fetching: Future[Fetched] | None, session: FetchSession, *, keep_going: bool
+        self,
+        block: Block,
+        fetching: Future[Fetched] | None,
+        session: FetchSession,
+        progress: Progress,
+        *,
+        keep_going: bool,
     ) -> tuple[list[DayBars], list[Failure]]:
         """A block's days in order, read or fetched, and those that could not be had: all, or the first of them.
 
@@ -253,7 +263,8 @@ class Resolver:
         failed: tuple[date, ...] = ()
         if block.job and fetching:
             try:
-                got = wait_for(fetching)
+                got = wait_for(fetching, progress.tick)
+                progress.advance(len(block.job.days))
             except CkvdError as error:
                 failed = block.job.days
                 failures.append(Failure(block.series, failed, error))

@@ -1,4 +1,4 @@
-"""How much of an answer is read: no more than a genuine one can have, and only as it was asked for.
+"""How much of an answer is read: no more than a genuine one can have, and only as it was asked for; and what was read.
 
 Bounds hold while bytes arrive, before anything is unpacked or parsed. Which answer may have how many bytes is stated
 here; what the bytes mean is for `sources/parse.py`.
@@ -6,6 +6,7 @@ here; what the bytes mean is for `sources/parse.py`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ckvd_sql.errors import MalformedDataError
@@ -36,6 +37,24 @@ _REST_ROW = 400  # as JSON; a genuine one has some 190
 _ZIPPED_ROW = 200  # a genuine one has some 50 packed, and 145 as CSV
 
 _LONGEST_NUMBER = 18  # digits of a header that is read as a number
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What has been received.
+
+    Attributes:
+        files: The number of answers with a body that was wanted.
+        size: Their bytes.
+    """
+
+    files: int = 0
+    size: int = 0
+
+    def add(self, body: bytes) -> None:
+        """Count an answer."""
+        self.files += 1
+        self.size += len(body)
 
 
 def rest_bytes(limit: int) -> int:

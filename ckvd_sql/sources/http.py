@@ -19,7 +19,7 @@ import aiohttp
 from yarl import URL
 
 from ckvd_sql.errors import ProviderUnavailableError, SettingsError
-from ckvd_sql.sources.answers import PLAIN, REFUSAL_BYTES, read_bounded, read_start
+from ckvd_sql.sources.answers import PLAIN, REFUSAL_BYTES, Traffic, read_bounded, read_start
 from ckvd_sql.sources.proxies import Proxy, Socks, proxy_for
 
 if TYPE_CHECKING:
@@ -53,9 +53,11 @@ class HttpClient:
 
     Args:
         settings: The proxy, timeouts and the number of connections.
+        traffic: Counts what is received.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, traffic: Traffic | None = None) -> None:
+        self.traffic = traffic or Traffic()
         self._settings = settings
         self._stack = AsyncExitStack()
         self._sessions: dict[Proxy | None, aiohttp.ClientSession] = {}  # one without SOCKS, and one a SOCKS proxy
@@ -98,6 +100,7 @@ class HttpClient:
                     encodings = answer.headers.getall("Content-Encoding", [])
                     length = answer.headers.get("Content-Length")
                     body = await read_bounded(str(target), answer.content.iter_any(), encodings, length, limit)
+                    self.traffic.add(body)
                 else:
                     body = await read_start(answer.content.iter_any(), REFUSAL_BYTES)
                 return Answer(str(target), answer.status, answer.reason or "", answer.headers, body)

@@ -304,6 +304,7 @@ class VisionClient:
         except (OSError, ValueError) as error:  # a symbol that no URL can have: UnicodeError
             reason = str(error) or type(error).__name__
             raise ProviderUnavailableError(f"the archive did not answer to {url}: {reason}", url=url) from error
+        self._http.traffic.add(data)
         return check_length(url, data, limit)
 
 

@@ -98,3 +98,11 @@ def test_an_archive_setting_that_can_not_be_used_is_reported_for_every_day(
 
 def _of(interval: str) -> Any:
     return series("spot", "BTCUSDT", interval)
+
+
+def test_a_report_reads_short_and_is_a_table_in_a_notebook(client: CryptoKlineVisionData) -> None:
+    report = client.fetch(["BTCUSDT", "ETHUSDT"], "2024-06-01", "2024-06-04", "1h")
+    assert repr(report) == "<FetchReport: 6 days of 2 symbols: 6 vision>"
+    html = report._repr_html_()
+    assert html.count("<tr>") == 3
+    assert "<tr><td>ETHUSDT</td><td>0</td><td>3</td>" in html

@@ -10,8 +10,12 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from ckvd_sql.sandbox import Fault
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ckvd_sql.sandbox import Sandbox
 
 #: Makes `import ipywidgets` fail, as where it is not installed.
 WITHOUT_WIDGETS = "import sys; sys.modules['ipywidgets'] = None"
@@ -43,3 +47,14 @@ def test_a_query_in_a_notebook_shows_its_table_and_nothing_else(first: str, sett
     for outputs in (queried, again):
         assert [one["output_type"] for one in outputs] == ["execute_result"]
         assert "48" in outputs[0]["data"]["text/plain"]
+
+
+def test_a_query_that_fetches_for_long_shows_a_line_that_is_replaced(
+    settings: dict[str, Any], exchange: Sandbox
+) -> None:
+    exchange.add(Fault(r"\.zip$", "latency", seconds=0.7))
+    query = "con.sql(\"SELECT count(*) FROM ckvd_klines('BTCUSDT', '1m', '2024-06-01', '2024-06-09')\").fetchall()"
+    _, (line, result) = run([CONNECT, query], {**settings, "timeout": 20, "concurrency": 4})
+    assert line["output_type"] == "display_data"
+    assert line["data"]["text/plain"].startswith("fetched 8 of 8 days, 16 files, ")
+    assert result["data"]["text/plain"] == "[(11520,)]"

@@ -53,7 +53,7 @@ def test_fetch_shows_one_bar_for_all_symbols_on_a_terminal(shell: Shell) -> None
     status, shown = on_terminal(shell, "fetch", "BTCUSDT", "ETHUSDT", "--start", "2024-06-10")
     assert status == 0
     assert "12/12" in shown
-    assert shown.index("6/6") < shown.index("SYMBOL")
+    assert shown.index("12/12") < shown.index("SYMBOL")
 
 
 def test_a_warning_is_printed_on_a_line_above_the_progress_bar(shell: Shell, exchange: Sandbox) -> None:

@@ -20,6 +20,7 @@ import click
 from ckvd_sql.cli.audit import audit
 from ckvd_sql.cli.cache import cache
 from ckvd_sql.cli.options import Commands, cache_option, range_options, settings_options
+from ckvd_sql.cli.shell import shell
 
 if TYPE_CHECKING:
     from datetime import date
@@ -254,6 +255,7 @@ def symbols(pattern: str, market: str, quote: str | None, format_: str, settings
 
 main.add_command(audit)
 main.add_command(cache)
+main.add_command(shell)
 
 
 @main.command()

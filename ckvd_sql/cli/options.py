@@ -49,8 +49,9 @@ class Commands(click.Group):
                 if command.seen:  # an error too may be due to Ctrl-C: DuckDB raises its own
                     command.report()
                     ctx.exit(interrupt.STATUS)
-                _raise_for_click(error)
-                raise
+                if isinstance(error, click.ClickException | click.exceptions.Exit | click.Abort | KeyboardInterrupt):
+                    raise
+                raise shown_error(error) from error
 
 
 def _drop_output() -> None:
@@ -60,17 +61,18 @@ def _drop_output() -> None:
     os.close(nowhere)
 
 
-def _raise_for_click(error: BaseException) -> None:
-    """Raise an expected error as one that click shows as a line; return for any other."""
+def shown_error(error: BaseException) -> click.ClickException:
+    """An expected error as one that click shows as a line; any other is raised as it is."""
     import duckdb
 
+    if isinstance(error, click.ClickException):
+        return error
     ours = errors.of(error)
     if ours:
-        raise click.ClickException(ours.sentence) from error
-    if isinstance(error, duckdb.Error):
-        raise click.ClickException(str(error).strip()) from error
-    if isinstance(error, OSError):
-        raise click.ClickException(str(error)) from error
+        return click.ClickException(ours.sentence)
+    if isinstance(error, duckdb.Error | OSError):
+        return click.ClickException(str(error).strip())
+    raise error
 
 
 def cache_option(command: F) -> F:

@@ -5,12 +5,13 @@ Listing times of the large symbols are Binance's. Knows neither HTTP nor how bar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from ckvd_sql.market.parse import parse_time
 from ckvd_sql.market.periods import day_of, day_start
 from ckvd_sql.market.series import Market
+from ckvd_sql.sandbox.altcoins import COINS, PRICE_DATES
 
 if TYPE_CHECKING:
     from ckvd_sql.market.series import Interval
@@ -136,6 +137,20 @@ def _futures(
     )
 
 
+def _pair(base: str, quote: str, listed: str) -> Listing:
+    """A symbol of a large coin with another stablecoin."""
+    spot = _spot(base, listed, (2, 4), 5e7, 120_000)
+    return replace(spot, symbol=f"{base}{quote}", quote=quote)
+
+
+#: Symbols with other quote assets: base, quote and when they were listed.
+_OTHER_PAIRS = (
+    ("BTC", "USDC", "2023-12-15T08:00"),
+    ("ETH", "USDC", "2023-12-15T08:00"),
+    ("BTC", "FDUSD", "2023-08-04T08:00"),
+    ("ETH", "FDUSD", "2023-08-04T08:00"),
+)
+
 _QUARTER = ("2023-12-29T08:00", "2024-06-28T08:00")
 _NEXT_QUARTER = ("2024-03-29T08:00", "2024-09-27T08:00")
 
@@ -154,6 +169,11 @@ SYMBOLS: dict[Market, tuple[Listing, ...]] = {
         _spot("1000SATS", "2023-12-12T10:00", (7, 0), 1.5e7, 40_000),
         _spot("币安人生", "2025-10-07T09:30", (5, 1), 1.2e6, 9_000),
         _spot("LUNA", "2020-08-21T10:00", (5, 2), 2e8, 300_000, delisted="2022-05-13T00:45"),
+        *(
+            _spot(one.base, one.listed, one.digits, one.turnover, int(one.turnover / 500), one.delisted)
+            for one in COINS
+        ),
+        *(_pair(base, quote, listed) for base, quote, listed in _OTHER_PAIRS),
     ),
     Market.UM: (
         _um("BTC", "", ("2019-09-08T17:57", None), (2, 10, 3), 1.2e10),
@@ -162,6 +182,11 @@ SYMBOLS: dict[Market, tuple[Listing, ...]] = {
         _um("DOGE", "", ("2020-07-10T09:00", None), (5, 1, 0), 8e8),
         _um("BTC", "_240628", _QUARTER, (1, 1, 3), 9e7),
         _um("BTC", "_240927", _NEXT_QUARTER, (1, 1, 3), 9e7),
+        *(
+            _um(one.base, "", (one.futures, None), (one.digits[0], 1, one.digits[1]), 4 * one.turnover)
+            for one in COINS
+            if one.futures
+        ),
     ),
     Market.CM: (
         _cm("BTC", "PERP", ("2020-08-10T07:00", None), 1, 100, 9e8),
@@ -256,6 +281,7 @@ PRICES: dict[str, tuple[tuple[str, float], ...]] = {
         ("2025-10-01", 0.00004),
     ),
     "币安人生": (("2025-10-01", 0.12), ("2025-10-20", 0.35), ("2026-06-01", 0.15)),
+    **{one.base: tuple(zip(PRICE_DATES, one.prices, strict=True)) for one in COINS},
     "LUNA": (
         ("2020-08-01", 0.5),
         ("2022-04-05", 110),
@@ -264,6 +290,10 @@ PRICES: dict[str, tuple[tuple[str, float], ...]] = {
         ("2022-05-14", 0.0001),
     ),
 }
+
+
+#: How far the price of an asset follows bitcoin's from day to day; the others go their own ways.
+BETAS: dict[str, float] = {one.base: one.beta for one in COINS}
 
 
 def listing_of(market: Market, symbol: str) -> Listing | None:

@@ -32,7 +32,7 @@ from ckvd_sql.sandbox.bars import (
     Bars,
     Ints,
 )
-from ckvd_sql.sandbox.symbols import OUTAGES, PRICES, Listing
+from ckvd_sql.sandbox.symbols import BETAS, OUTAGES, PRICES, Listing
 
 if TYPE_CHECKING:
     from datetime import date
@@ -127,6 +127,8 @@ def _log_price(listing: Listing, day: int) -> float:
     else:
         log = logs[min(at, len(logs) - 1)]
     log += _DAILY_SWING * _swing(listing.base, day)
+    if listing.base in BETAS:
+        log += BETAS[listing.base] * _DAILY_SWING * _swing("BTC", day)
     if listing.market is not Market.SPOT:
         log += 0.0006 * _hash_one(_seed("basis", listing.market.value, listing.symbol), day)
     return log

@@ -36,7 +36,7 @@ format: .venv/installed ## Format the code and fix what ruff can fix
 	.venv/bin/ruff check --fix-only
 	.venv/bin/ruff format
 
-readme: .venv/installed ## Run the sessions of README.md again and write what they print
+readme: .venv/installed ## Run the sessions of README.md and docs/ again and write what they print
 	.venv/bin/python -m tests.support.readme
 
 soak: .venv/installed ## Test crashes, concurrency and random inputs for ten minutes (SOAK="--minutes 2 --seed 7")

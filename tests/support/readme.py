@@ -1,6 +1,6 @@
-"""Runs the sessions of README.md against the sandbox and writes their output under them.
+"""Runs the sessions of README.md and of the pages in docs/ against the sandbox and writes their output under them.
 
-`python -m tests.support.readme` (`make readme`) updates the page; `test_readme` checks that it is up to date.
+`python -m tests.support.readme` (`make readme`) updates the pages; `test_readme` checks that they are up to date.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from ckvd_sql.sandbox import Sandbox
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-README = Path(__file__).parents[2] / "README.md"
+_ROOT = Path(__file__).parents[2]
+
+#: Each page has a home folder, a cache and Python names of its own.
+PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").glob("*.md"))]
 
 _BLOCK = re.compile(r"^```(console|pycon)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -34,6 +37,7 @@ def render(page: str) -> str:
         tempfile.TemporaryDirectory() as home,
         _exchange(home) as environment,
         mock.patch.dict(os.environ, environment),
+        contextlib.chdir(home),
     ):
 
         def rerun(match: re.Match[str]) -> str:
@@ -69,10 +73,11 @@ def _python(session: str, names: dict[str, Any]) -> str:
         shown += [f">>> {first}\n", *(f"... {line}\n" for line in rest)]
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(example.source, "README.md", "single"), names)  # noqa: S102 (our own page)
+            exec(compile(example.source, "page", "single"), names)  # noqa: S102 (our own page)
         shown.append(printed.getvalue())
     return "".join(shown)
 
 
 if __name__ == "__main__":
-    README.write_text(render(README.read_text()))
+    for path in PAGES:
+        path.write_text(render(path.read_text()))

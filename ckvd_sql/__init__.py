@@ -6,6 +6,8 @@
 `CryptoKlineVisionData` is the same without SQL. Every error is a `CkvdError`.
 """
 
+from typing import Any
+
 from ckvd_sql import errors
 from ckvd_sql.client import CryptoKlineVisionData, DayReport, FetchReport
 from ckvd_sql.errors import (
@@ -46,13 +48,18 @@ __all__ = [
     "RateLimitError",
     "Settings",
     "SettingsError",
+    "chart",
     "connect",
     "errors",
     "register",
 ]
 
 
-def __getattr__(name: str) -> str:
+def __getattr__(name: str) -> Any:
+    if name == "chart":
+        from ckvd_sql.charts import chart  # noqa: PLC0415 (most programs draw nothing)
+
+        return chart
     if name == "__version__":
         from importlib.metadata import version  # noqa: PLC0415 (rarely asked for, and not free)
 

@@ -19,6 +19,7 @@ import click
 
 from ckvd_sql.cli.audit import audit
 from ckvd_sql.cli.cache import cache
+from ckvd_sql.cli.charts import chart, view
 from ckvd_sql.cli.options import Commands, cache_option, range_options, settings_options
 from ckvd_sql.cli.shell import shell
 
@@ -256,6 +257,8 @@ def symbols(pattern: str, market: str, quote: str | None, format_: str, settings
 main.add_command(audit)
 main.add_command(cache)
 main.add_command(shell)
+main.add_command(view)
+main.add_command(chart)
 
 
 @main.command()

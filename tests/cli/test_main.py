@@ -11,7 +11,7 @@ import pytest
 from ckvd_sql.cli.main import main
 from tests.support.shell import PATIENCE, Shell, rows_of
 
-COMMANDS = ("sql", "fetch", "plan", "symbols", "audit", "cache", "shell", "sandbox", "demo")
+COMMANDS = ("sql", "fetch", "plan", "symbols", "audit", "cache", "shell", "view", "chart", "sandbox", "demo")
 
 
 def test_the_sandbox_prints_what_to_paste_and_serves_until_ctrl_c(shell: Shell) -> None:

@@ -16,7 +16,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
 BENCH := benchmarks/.venvs
 BENCH_PIP := -m pip --disable-pip-version-check --quiet install --require-hashes --only-binary :all:
 
-.PHONY: help demo test check format readme soak bench bench-quick bench-plots lock clean
+.PHONY: help demo test check format readme pictures soak bench bench-quick bench-plots lock clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ format: .venv/installed ## Format the code and fix what ruff can fix
 
 readme: .venv/installed ## Run the sessions of README.md and docs/ again and write what they print
 	.venv/bin/python -m tests.support.readme
+
+pictures: .venv/installed ## Take the picture of README.md again (needs Chromium)
+	.venv/bin/python -m tests.support.pictures
 
 soak: .venv/installed ## Test crashes, concurrency and random inputs for ten minutes (SOAK="--minutes 2 --seed 7")
 	.venv/bin/python -m tests.system.soak $(SOAK)

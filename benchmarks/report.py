@@ -24,6 +24,12 @@ _LOAD = (
     "Where the load exceeds the number of cores, some threads had to wait for one and ratios of wall times are less "
     "certain; CPU times are given beside them."
 )
+#: The goals whose measurements open the report, with what they are about in a user's words.
+_COMPARED = {
+    "warm-long-range": "two years of 1m, cached",
+    "many-symbols": "100 symbols, three years of 1d, cached",
+    "cold-fetch": "days that are not cached yet",
+}
 _GOAL_HEAD = ["goal", "quantity", "limit", "measured", "met"]
 _MEASUREMENT_HEAD = ["task", "contender", "median", "relative to ckvd_sql's time", "runs", "details"]
 
@@ -45,7 +51,12 @@ def markdown(run: RunResult) -> str:
         "\n".join(f"- {key}: {value}" for key, value in run.machine.items()),
         "Versions: " + ", ".join(f"{name} {version}" for name, version in sorted(run.versions.items())) + ".",
         f"The load average was {load:.1f} at most, on {run.machine['cores']} cores. {_LOAD}",
+    ]
+    if compared := _comparisons(run):
+        parts += ["## In short", compared]
+    parts += [
         "## Goals",
+        "Limits that the project has set itself, met or not.",
         _table(_GOAL_HEAD, [_check_row(result, check) for result in run.goals for check in result.checks]),
     ]
     if run.absent:
@@ -65,6 +76,18 @@ def summary(result: GoalResult) -> str:
     for check in result.checks:
         met = "met " if check.met else "MISS"
         lines.append(f"   {met} {check.quantity}: {_measured(check)} (goal {_limit(check)})")
+    return "\n".join(lines)
+
+
+def _comparisons(run: RunResult) -> str:
+    """What a user asks first: each of the tasks that compare contenders, with the time of every one."""
+    lines = []
+    for result in run.goals:
+        if result.name in _COMPARED:
+            for task in dict.fromkeys(one.task for one in result.measurements):
+                of_task = [one for one in result.measurements if one.task == task]
+                times = "; ".join(f"{one.contender} {_number(one.value)} {one.unit}" for one in of_task)
+                lines.append(f"- {_COMPARED[result.name]}, {task}: {times}")
     return "\n".join(lines)
 
 

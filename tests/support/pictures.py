@@ -1,7 +1,4 @@
-"""Takes the picture of `ckvd view` that README.md shows, on the sandbox: `python -m tests.support.pictures` (`make pictures`).
-
-Needs Chromium.
-"""
+"""Takes the picture of `ckvd view` that README.md shows, on the sandbox (`make pictures`). Needs Chromium."""
 
 from __future__ import annotations
 

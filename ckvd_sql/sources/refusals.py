@@ -31,6 +31,9 @@ _INVALID_SYMBOL_STATUS = -1122
 #: Seconds to wait where a 429 or 418 does not say; bans last from 2 minutes to 3 days.
 _WAIT_UNSTATED = {_TOO_MANY_REQUESTS: 60.0, _BANNED: 120.0}
 
+#: What a status says; while a wait goes on it is no longer known which one began it.
+_ACTIONS = {_BANNED: "has banned this address", _TOO_MANY_REQUESTS: "asks this address to wait"}
+
 _SPOT_HOST = "https://data-api.binance.vision"
 
 
@@ -112,7 +115,7 @@ def rate_limit_error(url: str, status: int | None, until: float, now: float) -> 
     """The error for a host of which nothing may be requested before `until`, in seconds since the epoch."""
     moment = moment_of(int(until * 1_000_000))
     seconds = max(0.0, until - now)
-    action = "has banned this address" if status == _BANNED else "asks this address to wait"
+    action = _ACTIONS.get(status or 0, "has banned this address, or asked it to wait,")
     return RateLimitError(
         f"Binance {action} until {moment:%Y-%m-%d %H:%M:%S} UTC, {seconds:.0f} s from now; the days fetched so far are "
         "cached, so the same query goes on from there",

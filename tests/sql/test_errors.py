@@ -14,6 +14,7 @@ from ckvd_sql import (
     InvalidIntervalError,
     InvalidSymbolError,
     OfflineError,
+    ProviderUnavailableError,
     RateLimitError,
     errors,
 )
@@ -88,3 +89,21 @@ def test_other_exceptions_have_no_error_of_ours_behind_them(con: DuckDBPyConnect
     assert errors.of(ValueError("no")) is None
     ours = CkvdError("yes")
     assert errors.of(ours) is ours
+
+
+def test_an_unreachable_network_says_what_to_try(settings: dict[str, Any]) -> None:
+    nowhere = "http://127.0.0.1:9"
+    with ckvd_sql.connect(**{**settings, "vision_url": nowhere, "spot_url": nowhere, "retries": 0}) as con:
+        text, error = error_of(con, "FROM ckvd_klines('BTCUSDT', '1h', '2024-06-01', '2024-06-02')")
+    assert isinstance(error, ProviderUnavailableError)
+    assert error.days == (date(2024, 6, 1),)
+    for advice in ("CKVD_OFFLINE=1", "`ckvd sandbox`", "CKVD_PROXY", "CKVD_VISION_URL"):
+        assert advice in text
+
+
+def test_a_ban_says_until_when_also_to_later_queries(con: DuckDBPyConnection, exchange: Sandbox) -> None:
+    exchange.add(Fault("/api/v3/klines", "status", status=418, headers={"Retry-After": "300"}, times=1))
+    for text in ("has banned this address until 20", "has banned this address, or asked it to wait, until 20"):
+        said, error = error_of(con, "FROM ckvd_klines('BTCUSDT', '1h', '2024-06-15')")
+        assert isinstance(error, RateLimitError)
+        assert text in said

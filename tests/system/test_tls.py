@@ -171,3 +171,14 @@ def test_settings_of_other_tools_do_not_disable_verification(
     both = {"vision_url": secure.url, "spot_url": secure.url}
     assert fetch_with(environment, settings_for(exchange, tmp_path / "cache", **both)) == "ProviderUnavailableError"
     assert secure.requests == []
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_certificates_that_can_t_be_read_are_an_error(
+    exchange: Sandbox, tmp_path: Path, secure: HttpsProxy, variable: str
+) -> None:
+    both = {"vision_url": secure.url, "spot_url": secure.url}
+    trust = {variable: str(tmp_path / "nowhere")}
+    found = fetch_with(trust, settings_for(exchange, tmp_path / "cache", **both))
+    assert found == ("SettingsError" if variable == "SSL_CERT_FILE" else "ProviderUnavailableError")
+    assert secure.requests == []

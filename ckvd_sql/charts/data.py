@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from ckvd_sql.charts.columns import MOST_BARS, columns_of
 from ckvd_sql.errors import InvalidArgumentError
+from ckvd_sql.market.gaps import find_gaps, since_listing
 from ckvd_sql.market.parse import parse_interval, parse_market, parse_symbol
-from ckvd_sql.market.periods import Month, day_start, instant_of
+from ckvd_sql.market.periods import Month, day_start
 from ckvd_sql.market.query import parse_query
 from ckvd_sql.market.series import INTERVALS, Series
 from ckvd_sql.tables.audit import audit_rows
 from ckvd_sql.tables.cache import cache_days_dataset
 from ckvd_sql.tables.klines import klines_table
-from ckvd_sql.tables.reports import gaps_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ckvd_sql.market.query import Query
-    from ckvd_sql.scan.resolver import Resolver
+    from ckvd_sql.scan.resolver import Resolver, Step
 
 _DOUBTFUL = {"unverified", "unconfirmed", "unchecked", "last"}
 _MOST_MISSING = 20_000
@@ -59,10 +59,10 @@ class ViewData:
         step = query.interval.step
         if step and (query.span.end - query.span.start) // step > MOST_BARS:
             raise InvalidArgumentError("start", asked["start"], f"a chart has {MOST_BARS:,} bars at most")
-        (symbol,) = query.symbols
-        table = klines_table(self._resolver.stream(query, for_user=True))
-        found = {"symbol": symbol, "market": query.market.value, "interval": query.interval.name}
-        return found | columns_of(table, self._missing(replace(query, include_open=False)))
+        steps = list(self._resolver.stream(query, for_user=True))
+        series = self._resolver.on_grid(query.series()[0])
+        found = {"symbol": series.symbol, "market": query.market.value, "interval": query.interval.name}
+        return found | columns_of(klines_table(steps), self._missing(query, series, steps))
 
     def latest(self, asked: Mapping[str, str]) -> dict[str, Any]:
         """The last two bars, of which one is forming."""
@@ -129,17 +129,17 @@ class ViewData:
         end = asked.get("end") or None
         return parse_query(symbol, asked["interval"], asked["start"], end, market, include_open=True, now=self._now)
 
-    def _missing(self, query: Query) -> list[int]:
+    def _missing(self, query: Query, series: Series, steps: list[Step]) -> list[int]:
         """The open times of the bars that the grid has and the exchange does not, the first of them."""
-        series = self._resolver.on_grid(query.series()[0])
         step = series.interval.step
-        if step is None:
+        if step is None or not series.interval.grid_known:
             return []
-        gaps = gaps_dataset(self._resolver, lambda: query).scanner(columns=["from", "count"]).to_table()
+        batches = [batch for one in steps for batch in one.batches()]
         times: list[int] = []
-        for gap in gaps.to_pylist():
-            start = instant_of(gap["from"])
-            times += range(start, start + gap["count"] * step, step)
+        for number, gap in enumerate(find_gaps(series.interval, query.span, query.now, batches)):
+            known = gap if number else since_listing(series.interval, gap, self._resolver.first_open(series))
+            if known:
+                times += range(known.start, known.end, step)
         return times[:_MOST_MISSING]
 
 

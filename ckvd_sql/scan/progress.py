@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -22,6 +23,10 @@ log = logging.getLogger("ckvd_sql")
 _SHOWN_AFTER = 1.0
 _LOGGED_EVERY = 10.0
 _LINE_EVERY = 0.5
+
+
+#: A terminal has one bar at a time; queries beside it are said in the log.
+_one_bar = threading.Lock()
 
 
 class _Display(Protocol):
@@ -80,9 +85,16 @@ class Progress:
 def _display(days: int) -> _Display:
     if _in_notebook():
         return _Line()
-    if sys.stderr is not None and sys.stderr.isatty():
+    if _on_terminal() and _one_bar.acquire(blocking=False):
         return _Bar(days)
     return _Log()
+
+
+def _on_terminal() -> bool:
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:  # it is closed
+        return False
 
 
 def _in_notebook() -> bool:
@@ -117,6 +129,7 @@ class _Bar:
     def close(self, text: str) -> None:
         del text
         self._bar.stop()
+        _one_bar.release()
 
 
 class _Line:

@@ -147,6 +147,7 @@ class Resolver:
                 days, failures = self._read_block(block, fetching, session, progress, keep_going=keep_going)
                 if failures and not keep_going:
                     raise self._explained(failures[0], blocks) from failures[0].error
+                failures = [self._suggested(failure) for failure in failures]
                 inside = [day for day in days if query.span.touches(day.day)]
                 if not whole_days:
                     inside = [_cut(query, day) for day in inside]
@@ -204,8 +205,14 @@ class Resolver:
     def _explained(self, failure: Failure, blocks: list[Block]) -> CkvdError:
         """The error of a failure, with what helps: the days that are missing, or the symbols that may be meant."""
         if isinstance(failure.error, InvalidSymbolError):
-            return self.catalog.suggest(failure.error, failure.series.market)
+            return self._suggested(failure).error
         return _with_missing_days(failure, blocks)
+
+    def _suggested(self, failure: Failure) -> Failure:
+        """The failure; that of an unknown symbol with the symbols that may be meant."""
+        if not isinstance(failure.error, InvalidSymbolError):
+            return failure
+        return replace(failure, error=self.catalog.suggest(failure.error, failure.series.market))
 
     def _fetch_ahead(
         self, session: FetchSession, blocks: Iterable[Block]

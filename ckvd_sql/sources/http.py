@@ -138,16 +138,21 @@ class HttpClient:
         if socks is None:
             return aiohttp.TCPConnector(limit=connections)
         try:
-            from aiohttp_socks import ProxyConnector, ProxyError, ProxyType  # noqa: PLC0415 (an extra)
+            import aiohttp_socks  # noqa: PLC0415 (an extra)
         except ImportError as error:
             rule = "a SOCKS proxy needs the extra: pip install 'ckvd-sql[socks]'"
             raise SettingsError("proxy", socks.shown, rule, variable=socks.named_by) from error
-        self._errors = (*self._errors, ProxyError)
+        self._errors = (
+            *self._errors,
+            aiohttp_socks.ProxyError,
+            aiohttp_socks.ProxyConnectionError,
+            aiohttp_socks.ProxyTimeoutError,
+        )
         parts = Socks.of(socks)
-        return ProxyConnector(
+        return aiohttp_socks.ProxyConnector(
             parts.host,
             parts.port,
-            ProxyType.SOCKS5 if parts.version == 5 else ProxyType.SOCKS4,  # noqa: PLR2004
+            aiohttp_socks.ProxyType.SOCKS5 if parts.version == 5 else aiohttp_socks.ProxyType.SOCKS4,  # noqa: PLR2004
             parts.username,
             parts.password,
             rdns=parts.remote_names,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         (["sql", "FROM ckvd_klines('btc.', '1h', '2024-06-01')"], 1, "Error: InvalidSymbolError: symbol 'btc.'"),
         (["sql", "FROM ckvd_klines('NOPEUSDT', '1h', '2024-06-01')"], 1, "Error: InvalidSymbolError: symbol 'NOPE"),
         (["sql", "--no-fetch", "FROM ckvd_klines('NOPEUSDT', '1h', '2024-06-01')"], 1, "Error: InvalidSymbolError: "),
+        (["sql", "FROM ckvd_klines('BTCUDST', '1d', '-7d')"], 1, "Error: InvalidSymbolError: symbol 'BTCUDST'"),
         (["sql", "--offline", f"FROM {WEEK}"], 1, "Error: OfflineError: "),
         (["fetch", "BTCUSDT", "--start", "2024-06-01", "--interval", "7h"], 1, "Error: InvalidIntervalError: "),
         (["fetch", "BTCUSDT", "--start", "soon"], 1, "Error: InvalidTimeError: start 'soon'"),
@@ -74,3 +75,10 @@ def test_a_warning_is_one_line_on_stderr(shell: Shell) -> None:
     errors = done.stderr.decode().splitlines()
     assert len(errors) == 1
     assert errors[0].startswith("warning: day file ")
+
+
+@pytest.mark.parametrize(
+    "command", [["sql", "FROM ckvd_klines('BTCUDST', '1d', '-7d')"], ["fetch", "BTCUDST", "--start", "-7d"]]
+)
+def test_an_unknown_symbol_is_said_with_the_one_that_may_be_meant(shell: Shell, command: list[str]) -> None:
+    assert "did you mean 'BTCUSDT'" in shell.error(*command)

@@ -156,6 +156,7 @@ def test_a_proxy_that_can_t_be_used_is_refused_without_its_password(value: str) 
     assert "secret" not in str(refused.value)
 
 
-def test_a_proxy_that_does_not_answer_is_named(exchange: Sandbox, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h", "socks4"])
+def test_a_proxy_that_does_not_answer_is_named(exchange: Sandbox, tmp_path: Path, scheme: str) -> None:
     with pytest.raises(ProviderUnavailableError, match=r"127\.0\.0\.1"):
-        fetch(exchange, tmp_path, proxy="http://127.0.0.1:9")
+        fetch(exchange, tmp_path, proxy=f"{scheme}://127.0.0.1:9")

@@ -11,7 +11,6 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self
 
-from ckvd_sql.sandbox import Fault
 from tests.support.shell import PATIENCE
 
 if TYPE_CHECKING:
@@ -55,10 +54,15 @@ class Terminal:
         os.write(self._ours, text.encode())
         return self.wait_for(expected)
 
-    def wait_for(self, expected: str) -> str:
-        """Wait until a text is shown."""
+    def run(self, statement: str) -> str:
+        """Run a statement and wait for the prompt below its table: what is typed before would be lost."""
+        self.type(f"{statement}\r", "└")
+        return self.wait_for("ckvd>", after="└")
+
+    def wait_for(self, expected: str, *, after: str = "") -> str:
+        """Wait until a text is shown, below another one."""
         deadline = time.monotonic() + PATIENCE
-        while expected not in self.shown:
+        while expected not in self.shown.rpartition(after)[2] if after else expected not in self.shown:
             assert time.monotonic() < deadline, self.shown
             try:
                 self.shown += ESCAPES.sub("", os.read(self._ours, 65536).decode(errors="replace"))
@@ -109,7 +113,7 @@ def test_quit_ends_it_and_the_names_are_listed(shell: Shell) -> None:
 def test_a_prompt_runs_statements_of_several_lines_and_keeps_a_history(shell: Shell) -> None:
     with Terminal(shell) as terminal:
         terminal.type("SELECT 40 +\r", "...")
-        assert "42" in terminal.type("2 AS answer;\r", "└")
+        assert "42" in terminal.run("2 AS answer;")
         assert terminal.leave() == 0
     with Terminal(shell) as terminal:
         assert "answer" in terminal.type("\x1b[A", "answer")
@@ -120,12 +124,10 @@ def test_a_prompt_completes_our_names(shell: Shell) -> None:
         terminal.type("SELECT count(*) FROM ckvd_cache_d\t", "ckvd_cache_days")
 
 
-def test_ctrl_c_interrupts_a_statement_and_the_shell_goes_on(shell: Shell, exchange: Sandbox) -> None:
-    exchange.add(Fault(r"\.zip$", "latency", seconds=3))
+def test_ctrl_c_interrupts_a_statement_and_the_shell_goes_on(shell: Shell) -> None:
     with Terminal(shell) as terminal:
-        terminal.type("SELECT count(*) FROM range(100_000_000_000) WHERE range % 3 = 5;\r", ";")
-        time.sleep(1)
+        terminal.type("SELECT 1 AS begun; SELECT count(*) FROM range(100_000_000_000) WHERE range % 3 = 5;\r", "└")
         terminal.interrupt()
-        terminal.wait_for("interrupted")
-        assert "7" in terminal.type("SELECT 3 + 4 AS seven;\r", "└")
+        terminal.wait_for("ckvd>", after="interrupted")
+        assert "7" in terminal.run("SELECT 3 + 4 AS seven;")
         assert terminal.leave() == 0

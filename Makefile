@@ -64,7 +64,7 @@ lock: ## Remake all locks with the newest releases that pyproject.toml and bench
 		{ echo "# Made by \"make lock\" from $$said"; cat "$$tmp/lock"; } >"$$tmp/with-head"; \
 		cp "$$tmp/with-head" "$$out"; rm "$$tmp/lock"; }; \
 	remake requirements.lock 'pyproject.toml: what the package, its tests and its build need.' \
-		pyproject.toml --extra sqlalchemy --extra socks --group dev; \
+		pyproject.toml --extra sqlalchemy --extra socks --extra lake --group dev; \
 	remake benchmarks/requirements.lock 'pyproject.toml: what the package and its benchmarks need.' \
 		pyproject.toml --group bench; \
 	remake benchmarks/others.lock 'others.in.' benchmarks/others.in; \

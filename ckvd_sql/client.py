@@ -40,8 +40,8 @@ class DayReport:
     Attributes:
         symbol: The symbol.
         date: The UTC day.
-        outcome: `cached` (it was in the cache), `vision` or `rest` (fetched from there), `empty` (it has no bar) or
-            `failed`.
+        outcome: `cached` (it was in the cache), `lake` (it is in the lake), `vision` or `rest` (fetched from there),
+            `empty` (it has no bar) or `failed`.
         rows: How many closed bars the day has.
         error: Why it failed.
     """
@@ -61,9 +61,10 @@ class FetchReport:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The number of days by outcome; all five outcomes are keys."""
+        """The number of days by outcome; all outcomes are keys, `lake` only where a day was there."""
         found = Counter(day.outcome for day in self.days)
-        return {outcome: found[outcome] for outcome in ("cached", "vision", "rest", "empty", "failed")}
+        lake = ("lake",) if found["lake"] else ()
+        return {outcome: found[outcome] for outcome in ("cached", *lake, "vision", "rest", "empty", "failed")}
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count:,} {outcome}" for outcome, count in self.counts.items() if count)
@@ -258,4 +259,6 @@ class CryptoKlineVisionData:
 def _outcome(day: DayBars) -> str:
     if day.bars.num_rows == 0:
         return "empty"
-    return "cached" if day.cached else day.source.value
+    if day.stored_in is Source.LAKE:
+        return "lake"
+    return "cached" if day.stored_in else day.source.value

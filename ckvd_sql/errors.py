@@ -8,6 +8,7 @@
     │   └── InvalidTimeError        not a time, or a range that ends before it starts
     ├── SettingsError               setting, value                  (also a ValueError)
     ├── CacheError                  path, damaged
+    ├── LakeError                   url, damaged
     ├── OfflineError                days
     └── ProviderError               url, status
         ├── RateLimitError          retry_after, until
@@ -146,6 +147,20 @@ class CacheError(CkvdError):
     def __init__(self, message: str, path: str, *, damaged: bool = True) -> None:
         super().__init__(message)
         self.path = path
+        self.damaged = damaged
+
+
+class LakeError(CkvdError):
+    """The lake can't be read or written, or a file of it is damaged.
+
+    Attributes:
+        url: The lake, or the file.
+        damaged: Whether it is one file that is invalid; False where the lake can't be used.
+    """
+
+    def __init__(self, message: str, url: str, *, damaged: bool = False) -> None:
+        super().__init__(message)
+        self.url = url
         self.damaged = damaged
 
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import environ
 
@@ -44,20 +45,47 @@ DIRECT = "direct"
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h", "socks4", "socks4a")
 PROXY_RULE = "a proxy is 'http://host:port', https://, socks5:// (socks5h://, socks4://), or 'direct' for none"
 
+_BUCKET = re.compile(r"[^\s/?#\x00-\x20\x7f]+(/[^\s?#\x00-\x20\x7f]*)?")
 _PASSWORD = re.compile(r"//[^/@\s]+@")
 
 # No query, fragment, blank or control character: paths are appended to the URL.
 _WEB_URL = re.compile(r"https?://[^\s?#\x00-\x20\x7f]+")
 
 
+def _without_password(value: Any) -> Any:
+    return _PASSWORD.sub("//***@", value) if isinstance(value, str) else value
+
+
 def _boolean(value: Any) -> bool:
     return _BOOLEANS[str(value).strip().lower()]
 
 
+_CACHE_RULE = "a folder of this machine; setting lake_url is for buckets, in place of or beside it"
+_LAKE_SCHEMES = ("s3", "gs", "az")
+LAKE_RULE = "a folder, file:///folder, s3://bucket/folder, gs://bucket/folder or az://container/folder"
+
+
 def _folder(value: Any) -> Path:
+    if "://" in str(value):
+        raise SettingsError("cache_dir", _without_password(value), _CACHE_RULE)
     if not str(value).strip() or "\0" in str(value):
         raise ValueError(value)
     return Path(value).expanduser().absolute()
+
+
+def _lake_url(value: Any) -> str | None:
+    """A lake's URL without a slash at the end; a folder as a `file://` URL."""
+    if value is None or not str(value).strip():
+        return None
+    scheme, separator, rest = str(value).partition("://")
+    if separator and scheme != "file":
+        if scheme not in _LAKE_SCHEMES or not _BUCKET.fullmatch(rest):
+            raise ValueError(value)
+        return f"{scheme}://{rest.rstrip('/')}"
+    folder = url2pathname(urlsplit(str(value)).path) if separator else str(value)
+    if separator and urlsplit(str(value)).netloc not in ("", "localhost"):
+        raise ValueError(value)
+    return _folder(folder).as_uri()
 
 
 def _web_url(value: Any) -> str:
@@ -128,9 +156,10 @@ def _setting(name: str, default: Any, convert: Callable[[Any], Any], allowed: st
     def converter(value: Any) -> Any:
         try:
             return convert(value)
+        except SettingsError:
+            raise
         except (ValueError, TypeError, KeyError, RuntimeError, OverflowError):
-            shown = _PASSWORD.sub("//***@", value) if isinstance(value, str) else value
-            raise SettingsError(name, shown, allowed) from None
+            raise SettingsError(name, _without_password(value), allowed) from None
 
     return environ.var(default=default, converter=converter)
 
@@ -145,6 +174,11 @@ class Settings:
         cache_dir: The folder of the day files.
         cache_shared: Who else may write into it, whatever the umask: `off`, the folder's `group`, or `all`, as `group`
             with everybody else reading.
+        lake_url: The lake, Parquet files beside the cache that machines and other programs may share: a folder, or a
+            `file://`, `s3://`, `gs://` or `az://` URL; None for none.
+        lake_write: Whether periods that the lake lacks are written to it once the cache has them whole.
+        sources: Where days that neither cache nor lake have come from: `all`, or the `archive` alone, for many
+            machines behind one address, whose REST budget they would share.
         vision_url: The archive: an fsspec URL (https, a folder, s3://...) that contains `data/`.
         spot_url: The REST host of the spot market. The default is Binance's host for market data, without API keys.
         um_url: The REST host of USDT-margined futures.
@@ -167,6 +201,9 @@ class Settings:
 
     cache_dir: Path = _setting("cache_dir", "~/.cache/ckvd", _folder, "a folder")
     cache_shared: Shared = _setting("cache_shared", "off", Shared, "'off', 'group' or 'all'")
+    lake_url: str | None = _setting("lake_url", None, _lake_url, LAKE_RULE)
+    lake_write: bool = _setting("lake_write", "0", _boolean, "1 or 0")
+    sources: str = _setting("sources", "all", _one_of("all", "archive"), "'all' or 'archive'")
     vision_url: str = _setting(
         "vision_url",
         "https://data.binance.vision",

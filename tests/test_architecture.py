@@ -74,7 +74,7 @@ def test_the_sandbox_imports_nothing_of_the_package_but_market_and_errors() -> N
 
 def test_every_module_of_the_inner_folders_is_described() -> None:
     described = re.findall(r"^\| `(\w+/\w+\.py)` \|", PAGE, re.MULTILINE)
-    folders = {"market", "disk", "sources", "cache", "fetch", "scan", "tables", "sql", "charts"}
+    folders = {"market", "disk", "sources", "cache", "lake", "fetch", "scan", "tables", "sql", "charts"}
     there = {str(path.relative_to(PACKAGE)) for path in MODULES if path.parent.name in folders}
     assert sorted(described) == sorted(there - {f"{folder}/__init__.py" for folder in folders})
 

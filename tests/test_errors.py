@@ -31,6 +31,7 @@ EXAMPLES: dict[type[Exception], Exception] = {
         errors.InvalidTimeError("start", 5, "a time"),
         errors.SettingsError("timeout", -1, "seconds"),
         errors.CacheError("it is torn", "/x/2024-01-01.arrow", damaged=False),
+        errors.LakeError("it is damaged", "s3://x/2023.parquet", damaged=True),
         errors.OfflineError("days are missing", DAYS),
         errors.ProviderError("it failed", **WHERE),
         errors.RateLimitError("wait", retry_after=1.5, until=datetime(2024, 1, 1, tzinfo=UTC), **WHERE),

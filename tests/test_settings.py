@@ -17,6 +17,9 @@ from ckvd_sql.market.series import Market
 VALUES: dict[str, tuple[str, Any, Any, Any]] = {
     "cache_dir": ("/tmp/one", Path("/tmp/one"), Path("/tmp/two"), Path("/tmp/two")),  # noqa: S108 (never created)
     "cache_shared": ("group", Shared.GROUP, "all", Shared.ALL),
+    "lake_url": ("s3://bucket/lake/", "s3://bucket/lake", "/tmp/lake", "file:///tmp/lake"),  # noqa: S108 (as above)
+    "lake_write": ("1", True, False, False),
+    "sources": ("archive", "archive", "all", "all"),
     "vision_url": ("s3://bucket/", "s3://bucket", "https://mirror.example", "https://mirror.example"),
     "spot_url": ("https://a.example/", "https://a.example", "http://127.0.0.1:1", "http://127.0.0.1:1"),
     "um_url": ("https://b.example", "https://b.example", "https://c.example", "https://c.example"),
@@ -35,9 +38,16 @@ VALUES: dict[str, tuple[str, Any, Any, Any]] = {
 INVALID: list[tuple[str, Any]] = [
     ("cache_dir", ""),
     ("cache_dir", "~nosuchuser/x"),
+    ("cache_dir", "s3://bucket/folder"),
     ("cache_shared", ""),
     ("cache_shared", "umask"),
     ("cache_shared", "0770"),
+    ("lake_url", "https://lake.example"),
+    ("lake_url", "s3://"),
+    ("lake_url", "s3://bucket?x=1"),
+    ("lake_url", "file://host/lake"),
+    ("lake_write", "maybe"),
+    ("sources", "rest"),
     ("vision_url", " "),
     ("vision_url", "nosuch://x"),
     ("vision_url", "data.binance.vision"),
@@ -113,7 +123,7 @@ def test_an_invalid_value_in_the_environment_is_refused_by_the_setting_s_name(
 
 
 def test_an_unknown_setting_is_refused_with_a_list_of_the_known_ones() -> None:
-    with pytest.raises(SettingsError, match="there are only cache_dir, cache_shared, vision_url"):
+    with pytest.raises(SettingsError, match="there are only cache_dir, cache_shared, lake_url"):
         Settings.load(cachedir="x")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ckvd_sql.cache import arrowfile
 from ckvd_sql.cache.arrowfile import UNREADABLE
@@ -37,13 +37,6 @@ _FORMATS = (FORMAT, "1")
 _DUPLICATES, _LAST = "ckvd.duplicates", "last"
 
 _VERIFIED = {"": None, "verified": True, "unverified": False}
-
-
-class SourcedRows(NamedTuple):
-    """Rows, and the source that they came from in the first place: `VISION` or `REST`."""
-
-    source: Source
-    rows: pa.RecordBatch
 
 
 @dataclass(frozen=True, slots=True)

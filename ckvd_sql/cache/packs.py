@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from ckvd_sql.cache import arrowfile
 from ckvd_sql.cache.arrowfile import UNREADABLE
-from ckvd_sql.cache.dayfile import SourcedRows
 from ckvd_sql.market.bars import concat_batches, open_times, rows_between
-from ckvd_sql.market.periods import DAY, HOUR, SECOND, Month, day_number, numbered_day
-from ckvd_sql.market.provenance import Source
+from ckvd_sql.market.periods import DAY, SECOND, day_number, numbered_day
+from ckvd_sql.market.provenance import Source, SourcedRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -106,14 +104,8 @@ def periods(interval: Interval, first: int, last: int) -> Iterator[PackPeriod | 
     if interval.step == SECOND:
         yield None
         return
-    yearly = interval.step is None or interval.step >= HOUR
-    while first <= last:
-        day = numbered_day(first)
-        begin = date(day.year, 1, 1) if yearly else day.replace(day=1)
-        following = date(day.year + 1, 1, 1) if yearly else Month.of(day).next.first
-        name = str(day.year) if yearly else str(Month.of(day))
-        yield PackPeriod(name, day_number(begin), day_number(following - timedelta(days=1)))
-        first = day_number(following)
+    for period in interval.file_periods(numbered_day(first), numbered_day(last)):
+        yield PackPeriod(period.name, day_number(period.first), day_number(period.last))
 
 
 def encode(series: Series, days: list[SourcedRows], stamps: Stamps) -> list[bytes]:

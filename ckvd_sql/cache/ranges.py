@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-    from ckvd_sql.cache.dayfile import SourcedRows
     from ckvd_sql.disk.files import FileStamp
+    from ckvd_sql.market.provenance import SourcedRows
 
 _MOST_RANGES = 64
 

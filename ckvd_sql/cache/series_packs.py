@@ -16,10 +16,10 @@ from ckvd_sql.market.bars import join_days
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ckvd_sql.cache.dayfile import SourcedRows
     from ckvd_sql.cache.directory import Stamps
     from ckvd_sql.cache.folder import OpenFiles, SeriesFolder
     from ckvd_sql.cache.packs import Pack, PackPeriod
+    from ckvd_sql.market.provenance import SourcedRows
     from ckvd_sql.market.series import Series
 
 log = logging.getLogger("ckvd_sql")

@@ -19,13 +19,13 @@ import numpy as np
 import pyarrow as pa
 
 from ckvd_sql.cache import dayfile, directory, inventory, packs
-from ckvd_sql.cache.dayfile import SourcedRows
 from ckvd_sql.cache.ranges import RangeMemory
 from ckvd_sql.cache.series_packs import SeriesPacks
 from ckvd_sql.disk.files import FileStamp, is_settled, read_whole
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.bars import join_days, open_times
 from ckvd_sql.market.periods import day_number, numbered_day
+from ckvd_sql.market.provenance import SourcedRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

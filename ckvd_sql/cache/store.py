@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from ckvd_sql.cache import dayfile
 from ckvd_sql.cache.checksums import WrongChecksums
-from ckvd_sql.cache.dayfile import SourcedRows
 from ckvd_sql.cache.directory import Directory
 from ckvd_sql.cache.folder import LOCKS, OpenFiles, SeriesFolder
 from ckvd_sql.cache.snapshot import Snapshot
@@ -25,6 +24,7 @@ from ckvd_sql.disk.files import OUT_OF_RESOURCES, Shared, changed_at, is_settled
 from ckvd_sql.disk.locks import PATIENCE, LockFile
 from ckvd_sql.errors import CacheError
 from ckvd_sql.market.periods import Month
+from ckvd_sql.market.provenance import SourcedRows
 from ckvd_sql.market.series import INTERVALS, PROVIDER, Market, Series
 
 if TYPE_CHECKING:

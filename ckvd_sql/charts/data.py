@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ckvd_sql.market.query import Query
-    from ckvd_sql.scan.resolver import Resolver, Step
+    from ckvd_sql.scan.resolver import Resolver
+    from ckvd_sql.scan.steps import Step
 
 _DOUBTFUL = {"unverified", "unconfirmed", "unchecked", "last"}
 _MOST_MISSING = 20_000

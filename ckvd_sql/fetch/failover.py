@@ -85,7 +85,7 @@ class Failover:
         for day in () if job.fresh else job.days:
             with contextlib.suppress(FileNotFoundError, CacheError):
                 source, rows = self._context.store.read(job.series, day)
-                got[day] = DayBars(day, rows, source, cached=True)
+                got[day] = DayBars(day, rows, source, Source.CACHE)
         return got
 
     async def _unlisted(self, job: Job, got: Mapping[date, DayBars]) -> dict[date, DayBars]:

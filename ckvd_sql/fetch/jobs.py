@@ -33,13 +33,13 @@ class DayBars:
         day: The UTC day.
         bars: Its bars.
         source: Where they came from in the first place: `VISION` or `REST`.
-        cached: Whether this scan read them from the cache.
+        stored_in: `CACHE` or `LAKE`, where this scan read them from there.
     """
 
     day: date
     bars: pa.RecordBatch
     source: Source
-    cached: bool = False
+    stored_in: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)

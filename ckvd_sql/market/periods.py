@@ -120,6 +120,41 @@ class Month:
 Period = date | Month
 
 
+@dataclass(frozen=True, order=True, slots=True)
+class FilePeriod:
+    """A calendar year or month in UTC whose bars are kept in one file.
+
+    Attributes:
+        first: The first day.
+        last: The last day.
+    """
+
+    first: date
+    last: date
+
+    @classmethod
+    def year_of(cls, day: date) -> FilePeriod:
+        """The year that holds a day."""
+        return cls(date(day.year, 1, 1), date(day.year, 12, 31))
+
+    @classmethod
+    def month_of(cls, day: date) -> FilePeriod:
+        """The month that holds a day."""
+        month = Month.of(day)
+        return cls(month.first, month.last)
+
+    @property
+    def name(self) -> str:
+        """`2024` or `2024-03`."""
+        month = Month.of(self.first)
+        return str(month) if month.last == self.last else str(month.year)
+
+    @property
+    def span(self) -> Span:
+        """The instants of the period."""
+        return Span(day_start(self.first), day_start(self.last) + DAY)
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """A half-open range of instants, `[start, end)`."""

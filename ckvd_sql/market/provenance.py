@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Source(StrEnum):
     """Where the bars of a UTC day come from, in the order of the failover; the values of the SQL column `source`."""
 
     CACHE = "cache"
+    LAKE = "lake"
     VISION = "vision"
     REST = "rest"
     #: No source has the day, because it is before the symbol's first bar. Only a plan says so.
@@ -59,6 +63,13 @@ class Provenance:
     def checksum(self) -> str:
         """The result of the checksum as stored and shown: `verified`, `unverified`, or empty for REST."""
         return "" if self.verified is None else "verified" if self.verified else "unverified"
+
+
+class SourcedRows(NamedTuple):
+    """Rows, and the source that they came from in the first place: `VISION` or `REST`."""
+
+    source: Source
+    rows: pa.RecordBatch
 
 
 class WrongChecksum(NamedTuple):

@@ -7,12 +7,24 @@ documentation.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ckvd_sql.market.bars import BAR_SCHEMA, NO_BARS
-from ckvd_sql.market.periods import DAY, EPOCH, FIRST_DAY, HOUR, MINUTE, SECOND, Month, day_of, day_start, days_between
+from ckvd_sql.market.periods import (
+    DAY,
+    EPOCH,
+    FIRST_DAY,
+    HOUR,
+    MINUTE,
+    SECOND,
+    FilePeriod,
+    Month,
+    day_of,
+    day_start,
+    days_between,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +84,19 @@ class Interval:
     def multi_day(self) -> bool:
         """Whether bars are longer than a day, so that only monthly archives exist and most days open no bar."""
         return self.step is None or self.step > DAY
+
+    @property
+    def kept_by_year(self) -> bool:
+        """Whether a year of bars is little enough to be kept in one file; of shorter ones a month is."""
+        return self.step is None or self.step >= HOUR
+
+    def file_periods(self, first: date, last: date) -> Iterator[FilePeriod]:
+        """The years, or months, that are kept in one file and hold a day from `first` to `last`, both included."""
+        of_day = FilePeriod.year_of if self.kept_by_year else FilePeriod.month_of
+        while first <= last:
+            period = of_day(first)
+            yield period
+            first = period.last + timedelta(days=1)
 
     def slot(self, instant: int) -> int:
         """The number of the grid slot that holds an instant; slot 0 is the first at or after the epoch."""

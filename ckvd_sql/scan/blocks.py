@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ckvd_sql.fetch.jobs import Job, job_start
-from ckvd_sql.market.periods import DAY, HOUR, SECOND, Month, Span, consecutive, day_of, day_start, days_between
+from ckvd_sql.market.periods import DAY, SECOND, Month, Span, consecutive, day_of, day_start, days_between
 from ckvd_sql.market.provenance import Source
 from ckvd_sql.scan.plan import DayPlan, plan
 from ckvd_sql.scan.pruning import Cover
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from ckvd_sql.cache.snapshot import Snapshot
+    from ckvd_sql.lake.parquet import Coverage, LakeBars
     from ckvd_sql.market.query import Query
     from ckvd_sql.market.series import Series
     from ckvd_sql.scan.pruning import Pruning
@@ -37,12 +38,14 @@ class Block:
         days: The days, in order.
         job: Fetches those of them that are missing from the cache.
         cached_span: The range, in place of `days`.
+        lake: What the lake has of the days, in place of a job.
     """
 
     series: Series
     days: tuple[date, ...] = ()
     job: Job | None = None
     cached_span: Span | None = None
+    lake: LakeBars | None = None
 
     def all_days(self, cached: Iterable[date]) -> list[date]:
         """Every day of the block; in a range, cached days off the grid are among them."""
@@ -52,15 +55,16 @@ class Block:
         return sorted({*on_grid, *filter(self.cached_span.touches, cached)})
 
 
-def plan_of_series(query: Query, series: Series, snapshot: Snapshot) -> list[DayPlan]:
-    """The plan of one series of a query, from what the cache has of it."""
+def plan_of_series(query: Query, series: Series, snapshot: Snapshot, lake: Coverage | None = None) -> list[DayPlan]:
+    """The plan of one series of a query, from what cache and lake have of it."""
     return plan(
         series,
         query.span,
         query.now,
         include_open=query.include_open,
         cached=snapshot.days,
-        first_open=snapshot.first_open,
+        in_lake=lake.days if lake else (),
+        first_open=lake.first_open if lake and snapshot.first_open is None else snapshot.first_open,
     )
 
 
@@ -90,8 +94,7 @@ def blocks_of_query(
         return not by_day and unfiltered and _all_cached(snapshot, series, span, query.now)
 
     # Years are separate because a LIMIT may need few rows; all years of long bars are few rows.
-    long_bars = series.interval.step is None or series.interval.step >= HOUR
-    if long_bars and not query.span.empty and is_cached(query.span):
+    if series.interval.kept_by_year and not query.span.empty and is_cached(query.span):
         yield Block(series, cached_span=query.span)
         return
     for year in query.span.years():

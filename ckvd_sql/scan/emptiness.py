@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from ckvd_sql.market.query import Query
     from ckvd_sql.market.series import Series
     from ckvd_sql.scan.pruning import Pruning
-    from ckvd_sql.scan.resolver import Resolver, Step
+    from ckvd_sql.scan.resolver import Resolver
+    from ckvd_sql.scan.steps import Step
 
 log = logging.getLogger("ckvd_sql")
 

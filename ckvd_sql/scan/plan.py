@@ -1,6 +1,7 @@
-"""Failover Control Protocol (FCP): cache → Vision → REST, decided for each UTC day of a query.
+"""Failover Control Protocol (FCP): cache → lake → Vision → REST, decided for each UTC day of a query.
 
     in the cache                          ->  cache
+    in the lake, where one is set         ->  lake
     before the symbol's first bar         ->  unlisted, no source has it
     every bar is closed                   ->  vision, the archive; `fetch.failover` asks REST where that fails
     some bar is closed, or may be open    ->  rest, and not stored
@@ -39,6 +40,7 @@ def plan(
     *,
     include_open: bool = False,
     cached: Collection[date] = (),
+    in_lake: Collection[date] = (),
     first_open: int | None = None,
 ) -> list[DayPlan]:
     """The source of each day of a range, in order of time.
@@ -49,21 +51,24 @@ def plan(
         now: The moment, in microseconds since the epoch.
         include_open: Whether a bar that is still forming is wanted.
         cached: The days that are in the cache.
+        in_lake: The days that are in the lake.
         first_open: The open time of the series' first bar, where it is known.
     """
     days = set(series.interval.days_in(span))
     if series.interval.multi_day:  # a long bar may open on a day that the known grid does not have
-        days |= {day for day in cached if span.start - DAY < day_start(day) < span.end}
-    sources = ((day, _source(series, day, now, include_open, cached, first_open)) for day in sorted(days))
-    return [DayPlan(day, source) for day, source in sources if source]
+        known = {*cached, *in_lake}
+        days |= {day for day in known if span.start - DAY < day_start(day) < span.end}
+    plans = []
+    for day in sorted(days):
+        source = Source.CACHE if day in cached else Source.LAKE if day in in_lake else None
+        source = source or _source(series, day, now, include_open, first_open)
+        if source:
+            plans.append(DayPlan(day, source))
+    return plans
 
 
-def _source(
-    series: Series, day: date, now: int, include_open: bool, cached: Collection[date], first_open: int | None
-) -> Source | None:
-    """Where a day comes from; None where it can have no bar that is wanted."""
-    if day in cached:
-        return Source.CACHE
+def _source(series: Series, day: date, now: int, include_open: bool, first_open: int | None) -> Source | None:
+    """Where a day that is not stored comes from; None where it can have no bar that is wanted."""
     closed_at = series.interval.closed_at(day)
     if first_open is not None and closed_at <= first_open:
         return Source.UNLISTED

@@ -1,36 +1,39 @@
 """Carries a query out: its days in order of time, from the cache, and through `fetch` where they are missing from it.
 
-Where each day comes from is decided in `scan.plan` (FCP: cache → Vision → REST). Cached days are read in long ranges,
-the others day by day while the jobs of later days are already running.
+Where each day comes from is decided in `scan.plan` (FCP: cache → lake → Vision → REST). Cached days are read in long
+ranges, the others day by day while the jobs of later days are already running.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ckvd_sql.cache.store import DayStore
-from ckvd_sql.errors import CacheError, CkvdError, InvalidSymbolError, OfflineError, ProviderUnavailableError
+from ckvd_sql.errors import CacheError, CkvdError, InvalidSymbolError, LakeError
 from ckvd_sql.fetch.jobs import DAYS_PER_JOB, DayBars, Job
 from ckvd_sql.fetch.session import FetchSession, wait_for
-from ckvd_sql.market.bars import closed_rows, rows_between
-from ckvd_sql.market.periods import DAY, Month, day_of, day_start, format_days
+from ckvd_sql.lake.store import lake_of
+from ckvd_sql.market.periods import DAY, Month, day_of, day_start
+from ckvd_sql.market.provenance import Source
 from ckvd_sql.scan.blocks import blocks_of_query, plan_of_series
 from ckvd_sql.scan.catalog import Catalog
+from ckvd_sql.scan.failures import Failure, announce_many, with_missing_days
+from ckvd_sql.scan.lake import LakeScan
 from ckvd_sql.scan.progress import Progress
+from ckvd_sql.scan.publishing import publish_period
+from ckvd_sql.scan.steps import Step, closed_day, cut_day, cut_parts, steps_of_lake
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterable, Iterator
+    from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
     from concurrent.futures import Future
     from datetime import date
 
-    import pyarrow as pa
-
-    from ckvd_sql.cache.dayfile import SourcedRows
-    from ckvd_sql.market.periods import Span
+    from ckvd_sql.market.periods import FilePeriod, Span
+    from ckvd_sql.market.provenance import SourcedRows
     from ckvd_sql.market.query import Query
     from ckvd_sql.market.series import Series
     from ckvd_sql.scan.blocks import Block
@@ -42,47 +45,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ckvd_sql")
 
-#: More files than these are announced before they are fetched: a month of daily files of ten symbols.
-_MANY_FILES = 300
-
-#: Advice for a network on which nothing answers.
-_NO_NETWORK = (
-    "; without a network CKVD_OFFLINE=1 reads what is cached, and `ckvd sandbox` stands in for Binance; CKVD_PROXY "
-    "names a proxy, CKVD_VISION_URL and CKVD_SPOT_URL a mirror"
-)
-
 #: How many jobs DuckDB consumes before it returns a first row, months of 1m being one each.
 _FIRST_JOBS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Days of a series that could not be had, and why."""
-
-    series: Series
-    days: tuple[date, ...]
-    error: CkvdError
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What a stream yields together, cut to the query.
-
-    Attributes:
-        series: The series.
-        cached: A range out of the cache, as batches with their sources.
-        days: Days in order.
-        failures: The days that could not be had.
-    """
-
-    series: Series
-    cached: tuple[SourcedRows, ...] = ()
-    days: tuple[DayBars, ...] = ()
-    failures: tuple[Failure, ...] = ()
-
-    def batches(self) -> list[pa.RecordBatch]:
-        """The bars, in order."""
-        return [*(part.rows for part in self.cached), *(day.bars for day in self.days)]
 
 
 class Resolver:
@@ -95,13 +59,19 @@ class Resolver:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.store = DayStore(settings.cache_dir, settings.cache_shared, settings.timeout, mapped=settings.mmap)
+        self.lake = lake_of(settings)
         self.catalog = Catalog(settings, self.store, self.session)
 
     def plans(self, query: Query) -> Iterator[tuple[Series, list[DayPlan]]]:
-        """Each series of a query with its plan, from the names of files in the cache alone."""
-        for wanted in query.series():
-            series = self.on_grid(wanted)
-            yield series, plan_of_series(query, series, self.store.snapshot(series))
+        """Each series of a query with its plan, from the names of files in the cache, and the metadata of the lake."""
+        with LakeScan(self.lake, self.settings.concurrency) as lake:
+            for wanted in query.series():
+                series = self.on_grid(wanted)
+                snapshot = self.store.snapshot(series)
+                days = plan_of_series(query, series, snapshot)
+                if self.lake and (missing := [one.day for one in days if one.source is Source.VISION]):
+                    days = plan_of_series(query, series, snapshot, lake.coverage(series, missing))
+                yield series, days
 
     def stream(
         self,
@@ -126,36 +96,46 @@ class Resolver:
         Raises:
             CkvdError: A day can't be had. The days before it have been yielded, and are cached.
         """
-        blocks = [
+        planned = [
             block
-            for series in map(self._learn_grid, () if query.span.empty else query.series())
+            for series in (() if query.span.empty else query.series())
+            for series in [self._learn_grid(series, query.span)]
             for block in blocks_of_query(query, series, self.store.snapshot(series), pruning, by_day=whole_days)
         ]
-        jobs = [block.job for block in blocks if block.job and for_user]
-        _announce_many(jobs)
+        jobs = [block.job for block in planned if block.job and for_user]
+        if not self.lake:
+            announce_many(jobs)
         with (
             FetchSession(self.settings, self.store, query.now, include_open=query.include_open) as session,
             Progress(self.settings, sum(len(job.days) for job in jobs), session.traffic) as progress,
+            LakeScan(self.lake, self.settings.concurrency) as lake,
         ):
+            blocks = lake.through(planned, pruning, None if whole_days else columns)
             for block, fetching in self._fetch_ahead(session, blocks):
+                if block.lake:
+                    progress.advance(len(block.days))
+                    yield from steps_of_lake(query, block, block.lake, pruning, whole_days=whole_days)
+                    continue
                 if (
                     block.cached_span
                     and (bars := self._read_range(block.series, block.cached_span, columns)) is not None
                 ):
-                    yield Step(block.series, cached=tuple(bars))
+                    yield Step(block.series, stored=tuple(bars))
                     continue
                 days, failures = self._read_block(block, fetching, session, progress, keep_going=keep_going)
                 if failures and not keep_going:
-                    raise self._explained(failures[0], blocks) from failures[0].error
+                    raise self._explained(failures[0], [block, *blocks]) from failures[0].error
                 failures = [self._suggested(failure) for failure in failures]
                 inside = [day for day in days if query.span.touches(day.day)]
                 if not whole_days:
-                    inside = [_cut(query, day) for day in inside]
+                    inside = [cut_day(query, day) for day in inside]
                 yield Step(
                     block.series,
-                    days=tuple(_closed(query, day) for day in inside),
+                    days=tuple(closed_day(query, day) for day in inside),
                     failures=tuple(failures),
                 )
+            if self.settings.lake_write:
+                self._offer(lake.incomplete)
 
     def on_grid(self, series: Series) -> Series:
         """The series with its grid, where that is known from the cache; only 3d has a grid for each symbol.
@@ -170,9 +150,12 @@ class Resolver:
         self.store.drop_empty_days(series, snapshot.days_off_grid)
         return series.with_bar_at(snapshot.bar_time)
 
-    def _learn_grid(self, series: Series) -> Series:
+    def _learn_grid(self, series: Series, span: Span) -> Series:
         """The same, the first bar being asked for where the cache has none."""
         found = self.on_grid(series)
+        if not found.interval.grid_known and self.lake:
+            with LakeScan(self.lake, self.settings.concurrency) as lake:
+                found = lake.on_grid(found, span)
         if found.interval.grid_known or self.settings.offline:
             return found
         with self.session() as session:
@@ -181,6 +164,17 @@ class Resolver:
             except CkvdError:  # the days themselves will say what is wrong
                 return series
         return series if first_open is None else series.with_bar_at(first_open)
+
+    def _offer(self, periods: Mapping[tuple[Series, FilePeriod], bool]) -> None:
+        """Write to the lake the periods that it lacks and the cache now has whole; what fails is logged."""
+        for (series, period), damaged in periods.items():
+            try:
+                if self.lake:
+                    now = self.settings.clock()
+                    publish_period(self.store, self.lake, self.on_grid(series), period, now, damaged=damaged)
+            except LakeError as error:
+                log.warning("%s; bars that were fetched are not in the lake", error)
+                return
 
     def first_open(self, series: Series) -> int | None:
         """The open time of a series' first bar, in microseconds; it is asked for where the cache does not know it.
@@ -206,7 +200,7 @@ class Resolver:
         """The error of a failure, with what helps: the days that are missing, or the symbols that may be meant."""
         if isinstance(failure.error, InvalidSymbolError):
             return self._suggested(failure).error
-        return _with_missing_days(failure, blocks)
+        return with_missing_days(failure, blocks)
 
     def _suggested(self, failure: Failure) -> Failure:
         """The failure; that of an unknown symbol with the symbols that may be meant."""
@@ -250,7 +244,7 @@ class Resolver:
             return None
         if span.start == day_start(first) and span.end == day_start(last) + DAY:
             return parts
-        return [part._replace(rows=rows_between(part.rows, span.start, span.end)) for part in parts]
+        return cut_parts(parts, span)
 
     def _read_block(
         self,
@@ -284,7 +278,7 @@ class Resolver:
                 continue
             try:
                 source, rows = snapshot.read(day)
-                got[day] = DayBars(day, rows, source, cached=True)
+                got[day] = DayBars(day, rows, source, Source.CACHE)
             except FileNotFoundError:
                 missing.append(day)
             except CacheError as error:
@@ -306,39 +300,3 @@ class Resolver:
                 if not keep_going:
                     break
         return [got[day] for day in sorted(got)], failures
-
-
-def _announce_many(jobs: list[Job]) -> None:
-    files = sum(1 if job.monthly else len(job.archived) for job in jobs)
-    if files > _MANY_FILES:
-        log.warning(
-            "this statement fetches %s files of the archive, for %s days; a range of open_time in the call or in WHERE "
-            "needs fewer, and so does ckvd_latest for the last bars",
-            f"{files:,}",
-            f"{sum(len(job.days) for job in jobs):,}",
-        )
-
-
-def _cut(query: Query, day: DayBars) -> DayBars:
-    begin = day_start(day.day)
-    if query.span.start <= begin and begin + DAY <= query.span.end:
-        return day
-    return replace(day, bars=rows_between(day.bars, query.span.start, query.span.end))
-
-
-def _closed(query: Query, day: DayBars) -> DayBars:
-    return day if query.include_open else replace(day, bars=closed_rows(day.bars, query.now))
-
-
-def _with_missing_days(failure: Failure, blocks: list[Block]) -> CkvdError:
-    """The error of a failure; where no source could be reached it names the series' missing days from there on."""
-    error = failure.error
-    of_jobs = {day for block in blocks if block.job and block.series == failure.series for day in block.job.days}
-    days = sorted({*failure.days, *(day for day in of_jobs if day >= failure.days[0])})
-    missing = f"missing days of {failure.series}: {format_days(days)}"
-    if isinstance(error, ProviderUnavailableError):
-        advice = _NO_NETWORK if error.status is None else ""
-        return ProviderUnavailableError(f"{error}; {missing}{advice}", url=error.url, status=error.status, days=days)
-    if isinstance(error, OfflineError):
-        return OfflineError(f"the network is switched off (CKVD_OFFLINE); {missing}", days)
-    return error

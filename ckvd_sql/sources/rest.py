@@ -161,6 +161,7 @@ class RestClient:
 
     async def symbols(self, market: Market) -> list[Symbol]:
         """Every symbol of a market, including delisted ones where the exchange lists them. Raises as `klines`."""
+        self._require_allowed()
         url = f"{self._settings.rest_url(market)}{_PREFIX[market]}/exchangeInfo"
         body = await self._get(market, url, {}, EXCHANGE_INFO_WEIGHT[market], None, SYMBOLS_BYTES)
         try:
@@ -194,6 +195,7 @@ class RestClient:
         self, series: Series, start: int, end: int, limit: int, conflicting: set[date] | None = None
     ) -> tuple[pa.RecordBatch, bool]:
         """The bars of one call, and whether it returned as many rows as its limit, so that some may be cut off."""
+        self._require_allowed()
         url = f"{self._settings.rest_url(series.market)}{_PREFIX[series.market]}/klines"
         parameters = {
             "symbol": series.symbol,
@@ -208,6 +210,11 @@ class RestClient:
                 body = await self._get(series.market, url, parameters, weight, series, most)
                 return read_rest(body, f"{url}?{urlencode(parameters)}", start, end, limit, conflicting)
         raise AssertionError("unreachable: an attempt returns or raises")
+
+    def _require_allowed(self) -> None:
+        """Raise the error of an exchange that can't be reached, where the user wants the archive alone."""
+        if self._settings.sources == "archive":
+            raise ProviderUnavailableError("REST is not used (CKVD_SOURCES=archive)")
 
     async def _get(
         self, market: Market, url: str, parameters: dict[str, Any], cost: int, series: Series | None, most: int

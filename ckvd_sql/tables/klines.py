@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from ckvd_sql.fetch.jobs import DayBars
     from ckvd_sql.market.provenance import Source
     from ckvd_sql.market.query import Query
-    from ckvd_sql.scan.resolver import Resolver, Step
+    from ckvd_sql.scan.resolver import Resolver
+    from ckvd_sql.scan.steps import Step
 
 #: The type of a column with one value in a whole batch.
 LABEL = pa.dictionary(pa.int8(), pa.string())
@@ -49,7 +50,7 @@ def klines_dataset(resolver: Resolver, make_query: Callable[[], Query]) -> LazyD
         with contextlib.closing(stream_for_user(resolver, query, pruning, columns)) as steps:
             for step in steps:
                 symbol = step.series.symbol
-                for source, parts in groupby(step.cached, key=lambda part: part.source):
+                for source, parts in groupby(step.stored, key=lambda part: part.source):
                     yield with_labels([part.rows for part in parts], symbol, source, schema)
                 for (source, whole), days in groupby(step.days, key=_run_key(step, pruning)):
                     bars = join_days([day.bars for day in days])
@@ -74,7 +75,7 @@ def klines_table(steps: Iterable[Step], encode_label: Callable[[str, int], pa.Ar
     schema = pa.schema([field.with_type(label) if field.name in _LABELS else field for field in KLINES_SCHEMA])
     parts: list[pa.RecordBatch] = []
     for step in steps:
-        for source, cached in groupby(step.cached, key=lambda part: part.source):
+        for source, cached in groupby(step.stored, key=lambda part: part.source):
             parts += with_labels([part.rows for part in cached], step.series.symbol, source, schema, encode)
         for source, days in groupby(step.days, key=lambda day: day.source):
             bars = join_days([day.bars for day in days])

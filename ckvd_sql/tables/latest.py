@@ -71,7 +71,7 @@ def _read(resolver: Resolver, query: Query) -> list[Part]:
     parts: list[Part] = []
     with contextlib.closing(resolver.stream(query)) as steps:
         for step in steps:
-            parts += [(part.source, part.rows) for part in step.cached]
+            parts += [(part.source, part.rows) for part in step.stored]
             parts += [(day.source, day.bars) for day in step.days]
     return parts
 

@@ -13,4 +13,4 @@ def test_the_checksum_is_verified_or_unverified_or_there_is_none(verified: bool 
 
 
 def test_sources_are_the_values_of_the_sql_column_in_the_order_of_the_failover() -> None:
-    assert [source.value for source in Source][:3] == ["cache", "vision", "rest"]
+    assert [source.value for source in Source][:4] == ["cache", "lake", "vision", "rest"]

@@ -22,7 +22,7 @@ from ckvd_sql.market.provenance import Source
 from ckvd_sql.market.query import parse_query
 from ckvd_sql.sandbox import Fault, Sandbox
 from ckvd_sql.scan.pruning import Pruning
-from ckvd_sql.scan.resolver import Resolver, Step
+from ckvd_sql.scan.resolver import Resolver
 from ckvd_sql.settings import Settings
 from tests.support.bars import series
 from tests.support.damage import writable
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from ckvd_sql.market.query import Query
     from ckvd_sql.market.series import Series
+    from ckvd_sql.scan.steps import Step
 
 NOW = parse_time("2024-06-15T12:00:30", "now")
 BTC, ETH = series("spot", "BTCUSDT", "1h"), series("spot", "ETHUSDT", "1h")
@@ -86,7 +87,7 @@ def close(stream: Iterator[Step]) -> None:
 
 def sources(steps: Iterable[Step]) -> list[str]:
     found = [
-        *(s for step in steps for s in [*(["cache"] if step.cached else []), *(d.source.value for d in step.days)])
+        *(s for step in steps for s in [*(["cache"] if step.stored else []), *(d.source.value for d in step.days)])
     ]
     return [source for source, _ in groupby(found)]
 
@@ -132,7 +133,7 @@ def test_a_bar_that_is_forming_comes_only_where_it_is_wanted(resolver: Resolver,
 def test_whole_days_are_not_cut_to_the_query(resolver: Resolver) -> None:
     write_days(resolver.store, BTC, of("2024-06-13", "2024-06-14"))
     (step,) = resolver.stream(ask("2024-06-13T06:00", "2024-06-14T01:00"), whole_days=True)
-    assert [(day.day.day, day.cached, day.bars.num_rows) for day in step.days] == [
+    assert [(day.day.day, day.stored_in is not None, day.bars.num_rows) for day in step.days] == [
         (13, True, 24),
         (14, True, 24),
     ]
@@ -168,7 +169,7 @@ def test_the_first_step_costs_one_job_and_the_second_two_more(
 def test_cached_steps_before_the_first_missing_day_start_no_job(resolver: Resolver, stand_in: StandIn) -> None:
     write_days(resolver.store, BTC, of("2024-06-01", "2024-06-04"))
     stream = resolver.stream(ask("2024-06-01", "2024-06-15"))
-    assert next(stream).cached
+    assert next(stream).stored
     assert not stand_in.requests
     close(stream)
 
@@ -199,8 +200,8 @@ def test_offline_the_error_names_every_missing_day_of_the_series(tmp_path: Path)
     offline = made(tmp_path, {}, offline=True)
     write_days(offline.store, BTC, of("2024-05-30", "2024-06-01"))
     stream = offline.stream(ask("2024-05-30", "2024-06-08"))
-    assert next(stream).cached
-    assert next(stream).cached
+    assert next(stream).stored
+    assert next(stream).stored
     with pytest.raises(OfflineError, match="2024-06-02 to 2024-06-07") as raised:
         next(stream)
     assert raised.value.days == tuple(of("2024-06-02", "2024-06-07"))
